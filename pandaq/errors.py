@@ -1,0 +1,250 @@
+"""Everything that can go wrong, as one tree; each error has its code and its data.
+
+    PandaqError
+    ├── RequestError                what a caller sent cannot be done
+    │   ├── InvalidRequest          INVALID_REQUEST
+    │   ├── InvalidOffset           INVALID_OFFSET
+    │   ├── RouteNotFound           NOT_FOUND
+    │   ├── BrokerNotFound          BROKER_NOT_FOUND
+    │   ├── TopicNotFound           TOPIC_NOT_FOUND
+    │   ├── PartitionNotFound       PARTITION_NOT_FOUND
+    │   ├── NoPartitionAvailable    NO_PARTITION_AVAILABLE
+    │   ├── NotAssigned             NOT_ASSIGNED
+    │   ├── MethodNotAllowed        METHOD_NOT_ALLOWED
+    │   ├── UnsupportedMediaType    UNSUPPORTED_MEDIA_TYPE
+    │   └── PayloadTooLarge         PAYLOAD_TOO_LARGE
+    ├── Unavailable                 right, but not now
+    │   ├── BufferFull              BUFFER_FULL
+    │   ├── ShuttingDown            SHUTTING_DOWN
+    │   ├── OutcomeUnknown          TIMEOUT
+    │   ├── StorageFailed           STORAGE_FAILED
+    │   └── StorageFull             STORAGE_FULL
+    └── StartError                  the broker cannot start
+        ├── ConfigError             a setting is wrong
+        └── DataDirError            the data directory cannot be used
+
+The HTTP status of each code is in one table, in `pandaq.web.payloads`.
+"""
+
+from pathlib import Path
+
+
+class PandaqError(Exception):
+    """Any error that Panda-Q raises on purpose; `code` is the contract's `errorCode`."""
+
+    code = "INTERNAL_ERROR"
+
+
+class RequestError(PandaqError):
+    """What the caller sent cannot be done; sending it again will not help."""
+
+
+class InvalidRequest(RequestError):
+    """A body, path or query is not as the contract has it; the sentence names the field."""
+
+    code = "INVALID_REQUEST"
+
+
+class InvalidOffset(RequestError):
+    """A commit below the readOffset or beyond the logEndOffset."""
+
+    code = "INVALID_OFFSET"
+
+    def __init__(self, offset: int, read: int, log_end: int) -> None:
+        super().__init__(
+            f"offset {offset} cannot be committed: it must be from {read} (readOffset) "
+            f"to {log_end} (logEndOffset); commit the endOffset of the batch that was handled"
+        )
+        self.offset = offset
+        self.read = read
+        self.log_end = log_end
+
+
+class RouteNotFound(RequestError):
+    """No such path."""
+
+    code = "NOT_FOUND"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there is nothing at {path}; see the README for the calls that there are")
+        self.path = path
+
+
+class BrokerNotFound(RequestError):
+    """The client names another broker than this one."""
+
+    code = "BROKER_NOT_FOUND"
+
+    def __init__(self, given: str, own: str) -> None:
+        super().__init__(
+            f"this is broker '{own}', not '{given}'; check the URL or the brokerId of the client"
+        )
+        self.given = given
+        self.own = own
+
+
+class TopicNotFound(RequestError):
+    """No such topic."""
+
+    code = "TOPIC_NOT_FOUND"
+
+    def __init__(self, topic_id: str) -> None:
+        super().__init__(f"there is no topic '{topic_id}'; topics are created in the configuration")
+        self.topic_id = topic_id
+
+
+class PartitionNotFound(RequestError):
+    """The topic has no such partition."""
+
+    code = "PARTITION_NOT_FOUND"
+
+    def __init__(self, topic_id: str, partition_id: int, partitions: int) -> None:
+        super().__init__(
+            f"topic '{topic_id}' has no partition {partition_id}; "
+            f"its partitions are 0 to {partitions - 1}"
+        )
+        self.topic_id = topic_id
+        self.partition_id = partition_id
+        self.partitions = partitions
+
+
+class NoPartitionAvailable(RequestError):
+    """Every partition of the topic has its consumer."""
+
+    code = "NO_PARTITION_AVAILABLE"
+
+    def __init__(self, topic_id: str, partitions: int) -> None:
+        super().__init__(
+            f"all {partitions} partitions of topic '{topic_id}' are assigned to other consumers; "
+            "add partitions in the configuration or use a consumerId that has one"
+        )
+        self.topic_id = topic_id
+        self.partitions = partitions
+
+
+class NotAssigned(RequestError):
+    """The partition belongs to another consumer."""
+
+    code = "NOT_ASSIGNED"
+
+    def __init__(self, topic_id: str, partition_id: int, consumer_id: str) -> None:
+        super().__init__(
+            f"partition {partition_id} of topic '{topic_id}' is not assigned to consumer "
+            f"'{consumer_id}' but to another one; register to get a partition"
+        )
+        self.topic_id = topic_id
+        self.partition_id = partition_id
+        self.consumer_id = consumer_id
+
+
+class MethodNotAllowed(RequestError):
+    """The path is there, the method is not; `allowed` goes into the `Allow` header."""
+
+    code = "METHOD_NOT_ALLOWED"
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        super().__init__(f"{method} is not possible on {path}; use {allowed}")
+        self.allowed = allowed
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is not declared as JSON."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+
+    def __init__(self, content_type: str) -> None:
+        super().__init__(
+            f"the Content-Type is '{content_type}'; send JSON with Content-Type: application/json"
+        )
+        self.content_type = content_type
+
+
+class PayloadTooLarge(RequestError):
+    """A message, a batch or a body is over its limit; `setting` is the limit's name."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+    def __init__(self, what: str, size: int, limit: int, setting: str) -> None:
+        super().__init__(f"{what} is {size} and may be at most {limit} ({setting})")
+        self.size = size
+        self.limit = limit
+        self.setting = setting
+
+
+class Unavailable(PandaqError):
+    """The request may be right, but it cannot be served now."""
+
+
+class BufferFull(Unavailable):
+    """The ingress backlog is at its limit; nothing of the request was kept."""
+
+    code = "BUFFER_FULL"
+
+    def __init__(self, backlog_bytes: int, limit: int) -> None:
+        super().__init__(
+            f"{backlog_bytes} bytes wait to be routed and at most {limit} may (maxBacklogBytes); "
+            "send again a little later"
+        )
+        self.backlog_bytes = backlog_bytes
+        self.limit = limit
+
+
+class ShuttingDown(Unavailable):
+    """The broker is stopping; nothing of the request was kept."""
+
+    code = "SHUTTING_DOWN"
+
+    def __init__(self) -> None:
+        super().__init__("the broker is shutting down; send again when it is back")
+
+
+class OutcomeUnknown(Unavailable):
+    """No answer came in time: the request may still be carried out."""
+
+    code = "TIMEOUT"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(
+            f"no answer within {timeout_s:g} s: the outcome is unknown, "
+            "and sending again may duplicate"
+        )
+        self.timeout_s = timeout_s
+
+
+class StorageFailed(Unavailable):
+    """A log is closed for writing after an error of the disk; a restart recovers."""
+
+    code = "STORAGE_FAILED"
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(
+            f"writing to {path} failed ({reason}), so the broker accepts nothing more; "
+            "check the disk, then restart the broker: it recovers from its logs"
+        )
+        self.path = path
+        self.reason = reason
+
+
+class StorageFull(Unavailable):
+    """No room on the disk; nothing of the request was kept, and room makes it work again."""
+
+    code = "STORAGE_FULL"
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            f"there is no room to write to {path}; nothing of the request was kept: "
+            "make room, then send again"
+        )
+        self.path = path
+
+
+class StartError(PandaqError):
+    """The broker cannot start; the sentence says what to do. Exit code 2."""
+
+
+class ConfigError(StartError):
+    """A setting is wrong; one sentence names its source, its field and its value."""
+
+
+class DataDirError(StartError):
+    """The data directory cannot be used as it is."""

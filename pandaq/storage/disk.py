@@ -1,0 +1,257 @@
+"""The seam to the disk: every file call of the broker, and all that differs on Windows.
+
+Storage is written against the two protocols `Disk` and `File`. `LocalDisk` is the real one; tests
+put a simulated one in its place, which forgets what was not synced, tears writes and fails on
+demand.
+
+What a crash may do to a disk decides the protocol:
+
+- What was written is durable after `File.sync`, not before.
+- What was created, replaced or deleted in a folder is durable after `Disk.sync_folder`.
+- A file that is open can be neither replaced nor deleted (Windows), so callers close it first.
+"""
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+import filelock
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The `errno` values that say that a write found no room; all others are failures of the disk."""
+
+
+class File(Protocol):
+    """An open file of one owner. Every method raises `OSError` when the disk does."""
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+
+    def size(self) -> int:
+        """Length in bytes."""
+
+    def read(self, position: int, length: int) -> bytes:
+        """Return `length` bytes from `position` on, fewer only where the file ends."""
+
+    def write(self, position: int, data: bytes) -> None:
+        """Write all of `data` at `position`; when it raises, any part may have been written."""
+
+    def truncate(self, size: int) -> None:
+        """Cut the file back to `size` bytes."""
+
+    def sync(self) -> None:
+        """Make all that was written durable."""
+
+    def close(self) -> None:
+        """Close the file; closing twice is fine. Does not sync."""
+
+
+class Lock(Protocol):
+    """A lock on a path, held until `release` or until the process ends."""
+
+    def release(self) -> None:
+        """Give the lock up; releasing twice is fine."""
+
+
+class Disk(Protocol):
+    """Folders and files. Every method raises `OSError` when the disk does."""
+
+    def open(self, path: Path, *, create: bool = False) -> File:
+        """Open a file for reading and writing; with `create`, make it where it is missing."""
+
+    def exists(self, path: Path) -> bool:
+        """Tell whether there is a file or folder."""
+
+    def list(self, folder: Path) -> list[str]:
+        """Return the sorted names in a folder, none where the folder is missing."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it, durably; one that is there is fine."""
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename `source` to `target` in one step, in place of any file that is there."""
+
+    def delete(self, path: Path) -> None:
+        """Delete a file; one that is missing is fine."""
+
+    def delete_folder(self, folder: Path) -> None:
+        """Delete an empty folder; one that is missing is fine."""
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the creations, renames and deletions in a folder durable."""
+
+    def lock(self, path: Path) -> Lock | None:
+        """Take the lock, or return None where somebody else has it."""
+
+
+def read_whole(disk: Disk, path: Path) -> bytes:
+    """Return a small file's bytes. Raises `FileNotFoundError` where there is none."""
+    file = disk.open(path)
+    try:
+        return file.read(0, file.size())
+    finally:
+        file.close()
+
+
+def write_whole(disk: Disk, path: Path, data: bytes) -> None:
+    """Put `data` in place of a file, durably: afterwards it has all of the old or all of the new.
+
+    Write a temporary file, sync it, rename it over the target, sync the folder: in any other order
+    a crash could leave an empty file under the right name.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    file = disk.open(temporary, create=True)
+    try:
+        file.truncate(0)
+        file.write(0, data)
+        file.sync()
+    finally:
+        file.close()
+    disk.replace(temporary, path)
+    disk.sync_folder(path.parent)
+
+
+class LocalFile:
+    """A file of the operating system, read and written without buffering of our own."""
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        self._path = path
+        flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        if create:
+            flags |= os.O_CREAT
+        self._raw = os.fdopen(os.open(path, flags, 0o644), "r+b", buffering=0)
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._path
+
+    def size(self) -> int:
+        """Length in bytes."""
+        return os.fstat(self._raw.fileno()).st_size
+
+    def read(self, position: int, length: int) -> bytes:
+        """Return `length` bytes from `position` on, fewer only where the file ends."""
+        self._raw.seek(position)
+        data = self._raw.read(length) or b""
+        while len(data) < length and (more := self._raw.read(length - len(data))):
+            data += more
+        return data
+
+    def write(self, position: int, data: bytes) -> None:
+        """Write all of `data` at `position`."""
+        self._raw.seek(position)
+        view = memoryview(data)
+        while view:
+            view = view[self._raw.write(view) :]
+
+    def truncate(self, size: int) -> None:
+        """Cut the file back to `size` bytes."""
+        self._raw.truncate(size)
+
+    def sync(self) -> None:
+        """Make all that was written durable."""
+        _sync(self._raw.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
+
+
+class LocalDisk:
+    """The disk of this machine."""
+
+    def open(self, path: Path, *, create: bool = False) -> LocalFile:
+        """Open a file for reading and writing."""
+        return LocalFile(path, create=create)
+
+    def exists(self, path: Path) -> bool:
+        """Tell whether there is a file or folder."""
+        return path.exists()
+
+    def list(self, folder: Path) -> list[str]:
+        """Return the sorted names in a folder, none where the folder is missing."""
+        try:
+            return sorted(os.listdir(folder))
+        except FileNotFoundError:
+            return []
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder and those above it, durably."""
+        if folder.is_dir():
+            return
+        self.make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        self.sync_folder(folder.parent)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename `source` to `target` in one step."""
+        _patiently(lambda: source.replace(target))
+
+    def delete(self, path: Path) -> None:
+        """Delete a file; one that is missing is fine."""
+        _patiently(lambda: path.unlink(missing_ok=True))
+
+    def delete_folder(self, folder: Path) -> None:
+        """Delete an empty folder; one that is missing is fine."""
+        if folder.is_dir():
+            _patiently(folder.rmdir)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the creations, renames and deletions in a folder durable."""
+        if sys.platform == "win32":
+            return  # Windows has no call for it: NTFS journals its folders.
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def lock(self, path: Path) -> Lock | None:
+        """Take the lock, or return None where somebody else has it."""
+        lock = filelock.FileLock(path, timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            return None
+        return lock
+
+
+def _sync(descriptor: int) -> None:
+    """Make a descriptor's data durable, by the call that really does so on each platform."""
+    if sys.platform == "darwin":
+        import fcntl  # noqa: PLC0415  (POSIX only)
+
+        # On macOS fsync leaves the data in the drive's own cache.
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    elif hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+    else:
+        os.fsync(descriptor)
+
+
+if sys.platform == "win32":
+    SHARING_RETRIES: Final = 50
+    SHARING_WAIT_S: Final = 0.02
+
+    def _patiently(call: Callable[[], object]) -> None:
+        """Do `call`, trying again while a virus scanner or an indexer has the file open."""
+        for _ in range(SHARING_RETRIES):
+            try:
+                call()
+            except PermissionError:
+                time.sleep(SHARING_WAIT_S)
+            else:
+                return
+        call()
+
+else:
+
+    def _patiently(call: Callable[[], object]) -> None:
+        """Do `call`: here no other program's reading stands in its way."""
+        call()
