@@ -89,33 +89,6 @@ class Disk(Protocol):
         """Take the lock, or return None where somebody else has it."""
 
 
-def read_whole(disk: Disk, path: Path) -> bytes:
-    """Return a small file's bytes. Raises `FileNotFoundError` where there is none."""
-    file = disk.open(path)
-    try:
-        return file.read(0, file.size())
-    finally:
-        file.close()
-
-
-def write_whole(disk: Disk, path: Path, data: bytes) -> None:
-    """Put `data` in place of a file, durably: afterwards it has all of the old or all of the new.
-
-    Write a temporary file, sync it, rename it over the target, sync the folder: in any other order
-    a crash could leave an empty file under the right name.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    file = disk.open(temporary, create=True)
-    try:
-        file.truncate(0)
-        file.write(0, data)
-        file.sync()
-    finally:
-        file.close()
-    disk.replace(temporary, path)
-    disk.sync_folder(path.parent)
-
-
 class LocalFile:
     """A file of the operating system, read and written without buffering of our own."""
 
@@ -177,16 +150,18 @@ class LocalDisk:
     def list(self, folder: Path) -> list[str]:
         """Return the sorted names in a folder, none where the folder is missing."""
         try:
-            return sorted(os.listdir(folder))
+            return sorted(entry.name for entry in folder.iterdir())
         except FileNotFoundError:
             return []
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder and those above it, durably."""
-        if folder.is_dir():
-            return
-        self.make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        if not folder.is_dir():
+            self.make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+        elif not os.access(folder.parent, os.R_OK):
+            return  # Somebody else's folder, made by somebody else: not ours to sync.
+        # Also where it was there: a run that was killed may have made it and not synced it.
         self.sync_folder(folder.parent)
 
     def replace(self, source: Path, target: Path) -> None:
@@ -208,7 +183,7 @@ class LocalDisk:
             return  # Windows has no call for it: NTFS journals its folders.
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            _sync(descriptor)
+            os.fsync(descriptor)  # fdatasync promises nothing about a folder's entries.
         finally:
             os.close(descriptor)
 
@@ -228,7 +203,12 @@ def _sync(descriptor: int) -> None:
         import fcntl  # noqa: PLC0415  (POSIX only)
 
         # On macOS fsync leaves the data in the drive's own cache.
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError as error:
+            if error.errno not in {errno.ENOTSUP, errno.EINVAL, errno.ENOTTY}:
+                raise
+            os.fsync(descriptor)  # A volume that does not know the call, such as a network share.
     elif hasattr(os, "fdatasync"):
         os.fdatasync(descriptor)
     else:

@@ -1,0 +1,153 @@
+r"""One record <-> one line.
+
+    ingress.log        brokerId|offset|topicId|messageId|content
+    partition_N.log    topicId|partitionId|offset|messageId|content
+
+Both are an owner, an offset and a body, so one codec serves both:
+
+    line     = owner "|" offset "|" body "\n"
+    owner    = brokerId, or topicId "|" partitionId
+    body     = topicId "|" payload (ingress), or payload (partition)
+    payload  = messageId "|" content, and "|" extra where a message has more
+
+Three rules keep a line to be parted at `|` with no ambiguity, whatever a user sends:
+
+- `content` is JSON text with every `|` written `\u007c` and every line break written as a space.
+  In valid JSON a raw `|` stands only inside a string, and a raw line break only between tokens,
+  so both rewrites keep the value exactly.
+- `messageId` is the inside of a JSON string, by the same rule.
+- `extra` is a JSON object, by the same rule.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from pandaq.message import Message, Record
+
+SEPARATOR: Final = b"|"
+_ESCAPED_SEPARATOR: Final = rb"\u007c"
+_PAYLOAD_FIELDS: Final = (2, 3)
+
+_json_text = msgspec.json.Decoder(msgspec.Raw)
+_json_string = msgspec.json.Decoder(str)
+
+
+def encode_payload(message: Message) -> bytes:
+    r"""Return `messageId|content` of a message whose content is valid JSON text.
+
+    >>> encode_payload(Message("a|b\nc", b'"x|y"'))
+    b'a\\u007cb\\nc|"x\\u007cy"'
+    """
+    message_id = msgspec.json.encode(message.message_id)[1:-1]
+    return _escape(message_id) + SEPARATOR + _escape(message.content)
+
+
+def key_of(payload: bytes) -> bytes:
+    r"""Return the key that routes a payload, as UTF-8: the messageId that the producer sent.
+
+    >>> key_of(rb'a\u007cb|1')
+    b'a|b'
+    """
+    message_id = payload[: payload.index(SEPARATOR)]
+    if b"\\" not in message_id:
+        return message_id
+    return _json_string.decode(b'"' + message_id + b'"').encode()
+
+
+def decode_record(line: bytes) -> Record:
+    """Return the record of a partition's line (without its newline)."""
+    topic_id, partition_id, offset, message_id, content = line.split(SEPARATOR, 5)[:5]
+    return Record(
+        topic_id.decode(),
+        int(partition_id),
+        int(offset),
+        _json_string.decode(b'"' + message_id + b'"'),
+        content,
+    )
+
+
+def is_json(text: bytes) -> bool:
+    """Tell whether bytes are one JSON value in valid UTF-8, without lone surrogates."""
+    try:
+        text.decode()
+        _json_text.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class LineFormat:
+    """How the lines of one log begin, and how many fields stand before the payload.
+
+    `owner` is what lines are written with. A partition's lines must all have it; the ingress log's
+    need not (`any_owner`), since a broker may be given another id.
+    """
+
+    owner: bytes
+    any_owner: bool
+    topic_in_body: bool
+
+    @classmethod
+    def ingress(cls, broker_id: str) -> "LineFormat":
+        """The format of the ingress log."""
+        return cls(broker_id.encode(), any_owner=True, topic_in_body=True)
+
+    @classmethod
+    def partition(cls, topic_id: str, partition_id: int) -> "LineFormat":
+        """The format of a partition's log."""
+        owner = f"{topic_id}|{partition_id}".encode()
+        return cls(owner, any_owner=False, topic_in_body=False)
+
+    def encode(self, first_offset: int, bodies: Iterable[bytes]) -> list[bytes]:
+        r"""Return a line for each body, with consecutive offsets.
+
+        >>> LineFormat.partition("orders", 0).encode(7, [b"a|1", b"b|2"])
+        [b'orders|0|7|a|1\n', b'orders|0|8|b|2\n']
+        """
+        owner = self.owner
+        return [
+            b"%b|%d|%b\n" % (owner, offset, body)
+            for offset, body in enumerate(bodies, first_offset)
+        ]
+
+    def offset_of(self, line: bytes) -> int | None:
+        """Return the offset of a line (without its newline), or None where it is damaged.
+
+        Every rule is checked, so that nothing goes out that could not have come in.
+        """
+        if self.any_owner:
+            owner, _, rest = line.partition(SEPARATOR)
+            if not owner:
+                return None
+        else:
+            rest = line.removeprefix(self.owner + SEPARATOR)
+            if len(rest) == len(line):
+                return None
+        offset, _, body = rest.partition(SEPARATOR)
+        if not offset.isdigit() or offset.startswith(b"0"):
+            return None
+        if self.topic_in_body:
+            topic_id, _, body = body.partition(SEPARATOR)
+            if not topic_id:
+                return None
+        return int(offset) if _is_payload(body) else None
+
+
+def _is_payload(payload: bytes) -> bool:
+    fields = payload.split(SEPARATOR)
+    if len(fields) not in _PAYLOAD_FIELDS:
+        return False
+    message_id, *rest = fields
+    return is_json(b'"' + message_id + b'"') and all(map(is_json, rest))
+
+
+def _escape(text: bytes) -> bytes:
+    if SEPARATOR in text:
+        text = text.replace(SEPARATOR, _ESCAPED_SEPARATOR)
+    if b"\n" in text or b"\r" in text:
+        text = text.replace(b"\n", b" ").replace(b"\r", b" ")
+    return text

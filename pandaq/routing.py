@@ -1,0 +1,18 @@
+"""Which partition a message goes to.
+
+The partition is a pure function of the key, so routing a log again after a crash gives the same
+partitions in the same order.
+"""
+
+from hashlib import sha256
+
+
+def partition_for(key: bytes, partitions: int) -> int:
+    """Return the partition of a key (UTF-8), from 0 to `partitions - 1`.
+
+    The first 8 hex digits of the key's SHA-256, as an integer, modulo the partition count.
+
+    >>> partition_for(b"msg-001", 3)
+    2
+    """
+    return int.from_bytes(sha256(key).digest()[:4], "big") % partitions

@@ -1,0 +1,30 @@
+"""config.log: which topics the data directory has, and with how many partitions.
+
+    topic_config|{topicId}|{partitions}         a line for every topic
+
+It is what makes a folder a data directory.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pandaq.storage.disk import Disk
+from pandaq.storage.sealed import unseal, write_sealed
+from pandaq.storage.whole import read_whole
+
+
+def write_config_log(disk: Disk, path: Path, topics: Mapping[str, int]) -> None:
+    """Put the topics (id to partitions) in place, durably. Raises `OSError`, `SyncFailed`."""
+    write_sealed(disk, path, [f"topic_config|{key}|{count}" for key, count in topics.items()])
+
+
+def read_config_log(disk: Disk, path: Path) -> dict[str, int] | None:
+    """Return the topics (id to partitions), None where the file is missing or damaged."""
+    if not disk.exists(path):
+        return None
+    data = read_whole(disk, path)
+    unsealed = unseal(data)
+    if unsealed.damaged or unsealed.end < len(data) or not data:
+        return None
+    fields = (line.split("|") for line in unsealed.lines)
+    return {topic_id: int(partitions) for _, topic_id, partitions in fields}

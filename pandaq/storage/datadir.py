@@ -1,0 +1,171 @@
+"""The data directory: where everything is, who may use it, and how it is wiped.
+
+    <data>/
+      pandaq.lock
+      ingress.log, ingress_metadata.log, config.log, TPC.log
+      topics/topic_{topicId}/
+        partition_{N}.log
+        {topicId}_partition_metadata.log
+      damaged/                                 what recovery set aside
+
+The ingress log may lie elsewhere; its lock is then beside it.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from pandaq.errors import DataDirError
+from pandaq.storage.disk import Disk, Lock
+from pandaq.storage.whole import write_whole
+
+_TOPIC_FOLDER: Final = re.compile(r"topic_(.+)")
+_PARTITION_LOG: Final = re.compile(r"partition_(\d+)\..*")
+
+
+class DataDir:
+    """The paths of a broker's data, and the lock on them while it runs."""
+
+    def __init__(self, disk: Disk, root: Path, ingress_log: Path) -> None:
+        self.root = root
+        self.ingress_log = ingress_log
+        self.checkpoint = root / "ingress_metadata.log"
+        self.config_log = root / "config.log"
+        self.tpc_log = root / "TPC.log"
+        self.topics = root / "topics"
+        self.damaged = root / "damaged"
+        self._lock_file = root / "pandaq.lock"
+        self._wipe_mark = root / "wipe.pending"
+        self._disk = disk
+        self._locks: list[Lock] = []
+
+    def topic_folder(self, topic_id: str) -> Path:
+        """Return the folder of a topic."""
+        return self.topics / f"topic_{topic_id}"
+
+    def partition_log(self, topic_id: str, partition_id: int) -> Path:
+        """Return the log of a partition."""
+        return self.topic_folder(topic_id) / f"partition_{partition_id}.log"
+
+    def offsets_file(self, topic_id: str) -> Path:
+        """Return the offsets file of a topic."""
+        return self.topic_folder(topic_id) / f"{topic_id}_partition_metadata.log"
+
+    # -- opening
+
+    def acquire(self) -> None:
+        """Make the folders and lock them.
+
+        Raises `DataDirError` where the folder holds something else, where another broker uses it,
+        and where it cannot be made or written.
+        """
+        try:
+            self._check_ours()
+            self._disk.make_folder(self.root)
+            self._disk.make_folder(self.ingress_log.parent)
+            self._acquire(self._lock_file)
+            if self.ingress_log.parent != self.root:
+                self._acquire(self.ingress_log.with_name(self.ingress_log.name + ".lock"))
+        except OSError as error:
+            self.release()
+            raise DataDirError(
+                f"the data directory {self.root} cannot be used: {error}; "
+                "choose another one (--data) or mend its permissions"
+            ) from error
+
+    def release(self) -> None:
+        """Give the locks up; releasing twice is fine."""
+        while self._locks:
+            self._locks.pop().release()
+
+    def topics_on_disk(self) -> dict[str, int]:
+        """Return the topics (id to partitions) that have a folder: what config.log should say."""
+        found = {}
+        for name in self._disk.list(self.topics):
+            if match := _TOPIC_FOLDER.fullmatch(name):
+                files = self._disk.list(self.topics / name)
+                numbers = [int(m[1]) for file in files if (m := _PARTITION_LOG.fullmatch(file))]
+                if numbers:
+                    found[match[1]] = max(numbers) + 1
+        return found
+
+    # -- removing
+
+    @property
+    def wipe_was_interrupted(self) -> bool:
+        """Whether a wipe began and did not end."""
+        return self._disk.exists(self._wipe_mark)
+
+    def wipe(self) -> None:
+        """Delete all of the broker's data, and nothing else. Raises `OSError`.
+
+        The mark comes first and goes last: a wipe that a crash cut short is ended at the next
+        start, and half a data directory is never taken for a whole one.
+        """
+        write_whole(self._disk, self._wipe_mark, b"")
+        for name in self._disk.list(self.topics):
+            if match := _TOPIC_FOLDER.fullmatch(name):
+                self.delete_topic(match[1])
+        self._delete_files(self.damaged)
+        for folder in (self.topics, self.damaged):
+            if not self._disk.list(folder):
+                self._disk.delete_folder(folder)
+        for path in self._ingress_files():
+            self._disk.delete(path)
+        for path in (self.checkpoint, self.tpc_log, self.config_log):
+            self._disk.delete(path)
+        self._disk.sync_folder(self.ingress_log.parent)
+        self._disk.sync_folder(self.root)
+        self._disk.delete(self._wipe_mark)
+        self._disk.sync_folder(self.root)
+
+    def delete_topic(self, topic_id: str) -> None:
+        """Delete a topic's folder. Raises `OSError`."""
+        folder = self.topic_folder(topic_id)
+        self._delete_files(folder)
+        self._disk.delete_folder(folder)
+        self._disk.sync_folder(self.topics)
+
+    def set_aside(self, name: str, data: bytes) -> Path:
+        """Keep damaged bytes in the folder `damaged`, and return where. Raises `OSError`."""
+        self._disk.make_folder(self.damaged)
+        path = self.damaged / name
+        write_whole(self._disk, path, data)
+        return path
+
+    def _delete_files(self, folder: Path) -> None:
+        for name in self._disk.list(folder):
+            self._disk.delete(folder / name)
+        if self._disk.exists(folder):
+            self._disk.sync_folder(folder)
+
+    def _ingress_files(self) -> list[Path]:
+        stem, suffix = re.escape(self.ingress_log.stem), re.escape(self.ingress_log.suffix)
+        pattern = re.compile(rf"{stem}(\.\d{{20}})?({suffix}|\.index)(\.tmp)?")
+        folder = self.ingress_log.parent
+        return [folder / name for name in self._disk.list(folder) if pattern.fullmatch(name)]
+
+    def has_ingress_log(self) -> bool:
+        """Whether there is anything of the ingress log."""
+        return bool(self._ingress_files())
+
+    def _check_ours(self) -> None:
+        """Refuse a folder with something in it that no broker has made."""
+        names = set(self._disk.list(self.root))
+        proof = {self.config_log, self.checkpoint, self.tpc_log, self._wipe_mark}
+        first_start = {self._lock_file.name, self.config_log.name + ".tmp"}
+        if names - first_start and names.isdisjoint(path.name for path in proof):
+            raise DataDirError(
+                f"{self.root} is not empty and is no data directory of Panda-Q (it has no "
+                f"{self.config_log.name}); choose an empty or a new folder (--data)"
+            )
+
+    def _acquire(self, path: Path) -> None:
+        lock = self._disk.lock(path)
+        if lock is None:
+            self.release()
+            raise DataDirError(
+                f"another broker is using {path.parent} (it holds {path.name}); "
+                "stop that one, or choose another data directory (--data)"
+            )
+        self._locks.append(lock)

@@ -1,0 +1,67 @@
+"""What a start finds on the disk, so that it can be said.
+
+Finding
+├── TailCut        an append that a crash tore; it was never acknowledged
+├── Damage         bytes that are not what was written
+├── Missing        offsets that the log should have and has not
+└── Note           anything else that was put right
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class TailCut:
+    """A torn append was cut off the end of a file: `length` bytes from `position` on."""
+
+    path: Path
+    position: int
+    length: int
+
+    def __str__(self) -> str:
+        return f"{self.path}: cut {self.length} bytes of a torn append at byte {self.position}"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """`length` bytes from `position` on are damaged; they held the offsets `first` to `last`.
+
+    `last` is below `first` where no offset is missing for it.
+    """
+
+    path: Path
+    position: int
+    length: int
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        lost = f"offsets {self.first} to {self.last}" if self.last >= self.first else "no offset"
+        return f"{self.path}: {self.length} bytes at byte {self.position} are damaged ({lost} lost)"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The offsets `first` to `last` are not in the log."""
+
+    path: Path
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.path}: the offsets {self.first} to {self.last} are missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something was put right that cost no message."""
+
+    path: Path
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}"
+
+
+Finding = TailCut | Damage | Missing | Note

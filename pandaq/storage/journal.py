@@ -1,0 +1,106 @@
+"""A topic's offsets file: a line for each partition and commit, the last line of a key wins.
+
+    {topicId}_partition_{N}|logEndOffset|readOffset
+
+Commits are appended, several at once under one checksum and one sync. When the file has grown it is
+put in place anew, with one line for each key.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pandaq.offsets import Offsets
+from pandaq.storage.disk import Disk, File
+from pandaq.storage.findings import Damage, Finding, TailCut
+from pandaq.storage.guard import WriteGuard, must_succeed
+from pandaq.storage.sealed import seal, unseal, write_sealed
+
+REWRITE_BYTES: Final = 256 * 1024
+"""Length from which on the file is written anew."""
+
+
+def partition_key(topic_id: str, partition_id: int) -> str:
+    """Return the key of a partition's offsets.
+
+    >>> partition_key("orders", 2)
+    'orders_partition_2'
+    """
+    return f"{topic_id}_partition_{partition_id}"
+
+
+class Journal:
+    """The offsets of a topic's partitions, durable.
+
+    `offsets` is what the file says; `findings`, what opening it had to report.
+    """
+
+    def __init__(self, disk: Disk, path: Path) -> None:
+        self.path = path
+        self.guard = WriteGuard(path)
+        self.offsets: dict[str, Offsets] = {}
+        self.findings: list[Finding] = []
+        self._disk = disk
+        if not disk.exists(path):
+            write_sealed(disk, path, [])
+        self._file: File = disk.open(path)
+        self._size = self._file.size()
+        self._load()
+
+    def read_offset(self, key: str) -> int:
+        """Return the readOffset of a key; 0 for one that was never committed."""
+        return self.offsets.get(key, Offsets()).read
+
+    def record(self, updates: Mapping[str, Offsets]) -> None:
+        """Write down the offsets of some keys; they are durable when this returns.
+
+        Raises `StorageFull`, after which nothing has changed, and `StorageFailed`.
+        """
+        data = seal(_lines(updates))
+        with self.guard.writing():
+            if self._size > REWRITE_BYTES:
+                self._rewrite()
+            try:
+                self._file.write(self._size, data)
+            except OSError:
+                must_succeed(lambda: self._file.truncate(self._size))
+                raise
+            must_succeed(self._file.sync)
+        self._size += len(data)
+        self.offsets.update(updates)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Drop keys for good. Raises `StorageFull`, `StorageFailed`."""
+        for key in keys:
+            self.offsets.pop(key, None)
+        with self.guard.writing():
+            self._rewrite()
+
+    def close(self) -> None:
+        """Close the file; closing twice is fine."""
+        self._file.close()
+
+    def _load(self) -> None:
+        unsealed = unseal(self._file.read(0, self._size))
+        if unsealed.end < self._size:
+            self.findings.append(TailCut(self.path, unsealed.end, self._size - unsealed.end))
+            self._file.truncate(unsealed.end)
+            self._size = unsealed.end
+        for block in unsealed.damaged:
+            self.findings.append(Damage(self.path, block.position, block.length, 1, 0))
+        for line in unsealed.lines:
+            key, log_end, read = line.rsplit("|", 2)
+            self.offsets[key] = Offsets(int(log_end), int(read))
+
+    def _rewrite(self) -> None:
+        """Put the file in place anew; where that fails, the old one goes on."""
+        self._file.close()
+        try:
+            write_sealed(self._disk, self.path, _lines(self.offsets))
+        finally:
+            self._file = self._disk.open(self.path)
+            self._size = self._file.size()
+
+
+def _lines(offsets: Mapping[str, Offsets]) -> list[str]:
+    return [f"{key}|{value.log_end}|{value.read}" for key, value in offsets.items()]

@@ -1,0 +1,337 @@
+"""What is done between the end of one run and the first request of the next.
+
+1. Lock the directory; read config.log, TPC.log and the checkpoint.
+2. Open the ingress log: what a crash tore off its end was never acknowledged and is cut.
+3. Open each partition log and cut it back to the end that the checkpoint names.
+4. Route what stands in the ingress log behind the checkpoint's readOffset. Routing is a pure
+   function and order is kept, so every message gets the offset that it had.
+5. Make the topics what the configuration says.
+6. Write a checkpoint, so that the next start need not do this again.
+
+A crash at any point here loses nothing: until step 6 is durable, the next start begins at 1 with
+the same files. Reading grows with what stands behind the checkpoint, not with the backlog.
+
+Where the checkpoint is missing or damaged, the partitions stay as they are and the whole ingress
+log is routed again: messages may then come twice, and none is lost.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from pandaq.config import Config
+from pandaq.errors import DataDirError, Unavailable
+from pandaq.offsets import Offsets
+from pandaq.records import LineFormat, key_of
+from pandaq.routing import partition_for
+from pandaq.settings import SettingError
+from pandaq.storage.block import Block
+from pandaq.storage.checkpoint import Checkpoint, read_checkpoint
+from pandaq.storage.config_log import read_config_log, write_config_log
+from pandaq.storage.datadir import DataDir
+from pandaq.storage.disk import Disk
+from pandaq.storage.findings import Damage, Finding, Missing, Note
+from pandaq.storage.journal import Journal, partition_key
+from pandaq.storage.log import Clock, Log
+from pandaq.storage.queue import Queue
+from pandaq.storage.store import AssignmentLog, Checkpoints, Store, TopicStore
+from pandaq.storage.tpc_log import Assignment, read_tpc_log
+
+READ_BYTES: Final = 1024 * 1024
+"""How much of the ingress log is routed at once."""
+
+Partition = tuple[str, int]
+
+
+def open_store(config: Config, disk: Disk, clock: Clock) -> Store:
+    """Open the data directory, recover it, and make its topics what the configuration says.
+
+    Raises `ConfigError` where the configuration would lose data, `DataDirError` where the directory
+    cannot be used, and leaves nothing open then.
+    """
+    datadir = DataDir(disk, config.data_dir, config.ingress_log)
+    datadir.acquire()
+    recovery = _Recovery(config, disk, clock, datadir)
+    try:
+        return recovery.run()
+    except BaseException as error:
+        recovery.abandon()
+        if isinstance(error, OSError | Unavailable):
+            raise DataDirError(f"{datadir.root} cannot be recovered: {error}") from error
+        raise
+
+
+class _Recovery:
+    """The steps, and what they have opened so far."""
+
+    def __init__(self, config: Config, disk: Disk, clock: Clock, datadir: DataDir) -> None:
+        self._config = config
+        self._disk = disk
+        self._clock = clock
+        self._datadir = datadir
+        self._ingress: Log | None = None
+        self._logs: dict[Partition, Log] = {}
+        self._journals: dict[str, Journal] = {}
+        self._routed = 0
+        self._findings: list[Finding] = []
+
+    def run(self) -> Store:
+        """Do all steps in order."""
+        self._wipe_if_asked()
+        topics = self._read_topics()
+        checkpoint = self._read_checkpoint(topics)
+        ingress = self._open_ingress(checkpoint)
+        for topic_id, partitions in topics.items():
+            self._open_topic(topic_id, range(partitions), checkpoint)
+        self._route(ingress, checkpoint.ingress.read + 1 if checkpoint else ingress.start)
+        self._configure(topics)
+        self._pass_over_lost()
+        return self._store(ingress)
+
+    def abandon(self) -> None:
+        """Close all that was opened."""
+        for opened in (self._ingress, *self._logs.values(), *self._journals.values()):
+            if opened:
+                opened.close()
+        self._datadir.release()
+
+    # -- 1: what the small files say
+
+    def _wipe_if_asked(self) -> None:
+        root = self._datadir.root
+        if self._config.reboot:
+            self._found(Note(root, "reboot is on: all data of the broker has been deleted"))
+        elif self._datadir.wipe_was_interrupted:
+            self._found(Note(root, "a deletion of all data was interrupted and has been ended"))
+        else:
+            return
+        self._datadir.wipe()
+
+    def _read_topics(self) -> dict[str, int]:
+        path = self._datadir.config_log
+        topics = read_config_log(self._disk, path)
+        if topics is None:
+            topics = self._datadir.topics_on_disk()
+            if topics or self._disk.exists(path):
+                self._found(Note(path, "missing or damaged; made anew from the topics' folders"))
+            # From here on the folder is known as a data directory, whatever happens.
+            write_config_log(self._disk, path, topics)
+        return topics
+
+    def _read_checkpoint(self, topics: dict[str, int]) -> Checkpoint | None:
+        path = self._datadir.checkpoint
+        checkpoint = read_checkpoint(self._disk, path)
+        if checkpoint is None and (topics or self._disk.exists(path)):
+            text = "missing or damaged; all that ingress.log has is routed again, so messages may "
+            self._found(Note(path, text + "come twice"))
+        return checkpoint
+
+    def _read_assignments(self) -> list[Assignment]:
+        path = self._datadir.tpc_log
+        assignments = read_tpc_log(self._disk, path)
+        if assignments is None:
+            self._found(Note(path, "damaged; consumers have to register again"))
+            return []
+        return [each for each in assignments if each[:2] in self._logs]
+
+    # -- 2, 3: the logs
+
+    def _open_ingress(self, checkpoint: Checkpoint | None) -> Log:
+        path = self._datadir.ingress_log
+        end = checkpoint.ingress.log_end if checkpoint else 0
+        if end and not self._datadir.has_ingress_log():
+            raise DataDirError(
+                f"the write-ahead log {path} is missing, though {self._datadir.checkpoint} says "
+                f"that it holds {end} messages; put it back (INGRESS_LOG_FILE), or delete "
+                "that file to start without the messages that were not yet routed"
+            )
+        ingress = self._ingress = self._open_log(path, LineFormat.ingress(self._config.broker_id))
+        for finding in ingress.take_findings():
+            self._found(finding)
+            if isinstance(finding, Damage):
+                self._set_aside(ingress, finding)
+        if ingress.end < end:
+            routed = checkpoint.ingress.read if checkpoint else 0
+            if routed < end:
+                self._found(Missing(path, max(ingress.end, routed) + 1, end))
+            ingress.skip(end)
+        return ingress
+
+    def _open_topic(
+        self, topic_id: str, partition_ids: range, checkpoint: Checkpoint | None
+    ) -> None:
+        self._disk.make_folder(self._datadir.topic_folder(topic_id))
+        if topic_id not in self._journals:
+            journal = Journal(self._disk, self._datadir.offsets_file(topic_id))
+            self._journals[topic_id] = journal
+            self._findings += journal.findings
+        for partition_id in partition_ids:
+            path = self._datadir.partition_log(topic_id, partition_id)
+            log = self._open_log(path, LineFormat.partition(topic_id, partition_id))
+            self._logs[topic_id, partition_id] = log
+            end = log.end
+            if checkpoint:
+                end = checkpoint.ends.get(partition_key(topic_id, partition_id), 0)
+            # What stands behind the checkpoint comes again, so it is no matter how it looks.
+            self._findings += [
+                finding
+                for finding in log.take_findings()
+                if isinstance(finding, Note)
+                or (isinstance(finding, Damage | Missing) and finding.first <= end)
+            ]
+            log.cut(end)
+            self._pass_over(log, end)
+
+    def _open_log(self, path: Path, line_format: LineFormat) -> Log:
+        return Log(self._disk, path, line_format, self._config.segment_bytes, self._clock)
+
+    # -- 4: the redo
+
+    def _route(self, ingress: Log, offset: int) -> None:
+        """Route from `offset` on."""
+        while offset <= ingress.end:
+            lines: list[bytes] = []
+            blocks: list[Block | Damage | Missing] = [*ingress.read(offset, READ_BYTES)]
+            for block in blocks or [Missing(ingress.path, offset, ingress.end)]:
+                if block.first > offset:
+                    self._route_lines(lines)
+                    lines = []
+                    self._lost(Missing(ingress.path, offset, block.first - 1))
+                if isinstance(block, Block):
+                    lines += block.lines()[max(offset - block.first, 0) :]
+                else:
+                    self._route_lines(lines)
+                    lines = []
+                    self._lost(block)
+                    if isinstance(block, Damage):
+                        self._set_aside(ingress, block)
+                offset = block.last + 1
+            self._route_lines(lines)
+
+    def _route_lines(self, lines: list[bytes]) -> None:
+        bodies: dict[Partition, list[bytes]] = {}
+        for line in lines:
+            _, offset, topic, payload = line.split(b"|", 3)
+            topic_id = topic.decode()
+            if topic_id not in self._journals:
+                path = self._datadir.set_aside(f"unknown-topic.offset-{int(offset)}", line)
+                text = f"offset {int(offset)} is for the unknown topic '{topic_id}'"
+                self._found(Note(self._datadir.ingress_log, f"{text}; kept in {path}"))
+                continue
+            partition_id = partition_for(key_of(payload), self._partitions_of(topic_id))
+            bodies.setdefault((topic_id, partition_id), []).append(payload)
+        for partition, payloads in bodies.items():
+            self._logs[partition].append(payloads)
+        self._routed += len(lines)
+
+    def _partitions_of(self, topic_id: str) -> int:
+        return sum(1 for known, _ in self._logs if known == topic_id)
+
+    def _lost(self, finding: Damage | Missing) -> None:
+        """Go on where ingress messages are gone, and nobody knows which partition they were for.
+
+        The messages behind them might therefore get lower offsets than they had, and a consumer
+        that had committed up to there would never see some of them. So the partitions go on
+        behind what is committed: a message may come twice, and none is passed over.
+        """
+        covered = any(
+            isinstance(found, Damage)
+            and found.path == finding.path
+            and found.first <= finding.first
+            and finding.last <= found.last
+            for found in self._findings
+        )
+        if not covered:
+            self._found(finding)
+        for (topic_id, partition_id), log in self._logs.items():
+            log.skip(self._read_offset(topic_id, partition_id))
+
+    def _set_aside(self, ingress: Log, damage: Damage) -> None:
+        name = f"{damage.path.name}.offset-{damage.first}.byte-{damage.position}"
+        self._datadir.set_aside(name, ingress.raw(damage))
+
+    # -- 5: the configuration
+
+    def _configure(self, topics: dict[str, int]) -> None:
+        """Create and grow topics; refuse what would lose data."""
+        configured = {topic.id: topic.partitions for topic in self._config.topics}
+        for number, topic in enumerate(self._config.topics):
+            if topic.partitions < topics.get(topic.id, 0):
+                raise SettingError(
+                    f"topics[{number}].partitions",
+                    f"is {topic.partitions}, but topic '{topic.id}' has {topics[topic.id]} in "
+                    f"{self._datadir.root}; partitions can be added, not taken away",
+                    "Config(...)",
+                )
+        for topic_id in topics.keys() - configured.keys():
+            self._drop_empty_topic(topic_id, topics[topic_id])
+        for topic_id, partitions in configured.items():
+            nothing = Checkpoint(Offsets(), {})
+            self._open_topic(topic_id, range(topics.get(topic_id, 0), partitions), nothing)
+        if configured != topics:
+            write_config_log(self._disk, self._datadir.config_log, configured)
+
+    def _drop_empty_topic(self, topic_id: str, partitions: int) -> None:
+        if any(log.end for (known, _), log in self._logs.items() if known == topic_id):
+            raise SettingError(
+                "topics",
+                f"lacks topic '{topic_id}', which has messages in {self._datadir.root}; "
+                f"put it back with its {partitions} partitions",
+                "Config(...)",
+            )
+        for partition_id in range(partitions):
+            self._logs.pop((topic_id, partition_id)).close()
+        self._journals.pop(topic_id).close()
+        self._datadir.delete_topic(topic_id)
+        self._found(Note(self._datadir.topic_folder(topic_id), "empty and no longer configured"))
+
+    # -- 6: done
+
+    def _pass_over_lost(self) -> None:
+        """Keep `logEndOffset >= readOffset` where a disk that lied has lost the end of a log."""
+        for (topic_id, partition_id), log in self._logs.items():
+            self._pass_over(log, self._read_offset(topic_id, partition_id))
+
+    def _pass_over(self, log: Log, end: int) -> None:
+        if log.end < end:
+            self._found(Missing(log.path, log.end + 1, end))
+            log.skip(end)
+
+    def _store(self, ingress: Log) -> Store:
+        tail_bytes = self._config.tail_bytes // (len(self._logs) + 1)
+        topics = {
+            topic.id: TopicStore(
+                topic.retention,
+                self._journals[topic.id],
+                [
+                    Queue(
+                        self._logs[topic.id, number],
+                        self._read_offset(topic.id, number),
+                        tail_bytes,
+                    )
+                    for number in range(topic.partitions)
+                ],
+            )
+            for topic in self._config.topics
+        }
+        checkpoints = Checkpoints(self._disk, self._datadir)
+        for log in (ingress, *self._logs.values()):
+            log.sync()
+        ends = {partition_key(*partition): log.end for partition, log in self._logs.items()}
+        checkpoints.write(Offsets(ingress.end, ingress.end), ends)
+        ingress.release(ingress.end)
+        return Store(
+            self._datadir,
+            Queue(ingress, ingress.end, tail_bytes),
+            topics,
+            self._read_assignments(),
+            checkpoints,
+            AssignmentLog(self._disk, self._datadir),
+            self._routed,
+            self._findings,
+        )
+
+    def _read_offset(self, topic_id: str, partition_id: int) -> int:
+        return self._journals[topic_id].read_offset(partition_key(topic_id, partition_id))
+
+    def _found(self, finding: Finding) -> None:
+        self._findings.append(finding)

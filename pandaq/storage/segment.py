@@ -1,0 +1,208 @@
+"""A segment: one file of lines, and the index beside it.
+
+partition_0.log                              the active segment
+partition_0.00000000000000000001.log         a sealed one, named by its first offset
+partition_0.00000000000000000001.index       the index of either
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+from zlib import crc32
+
+from pandaq.records import LineFormat
+from pandaq.storage.block import Block, blocks_of
+from pandaq.storage.disk import Disk, File
+from pandaq.storage.findings import Damage, Finding, Note
+from pandaq.storage.index import Index, IndexDamaged, IndexEntry, encode_entry
+from pandaq.storage.rebuild import Rebuilt, rebuild
+from pandaq.storage.whole import write_whole
+
+T = TypeVar("T")
+
+
+class Segment:
+    """An open segment. Every method raises `OSError` when the disk does.
+
+    `first` is the first offset that it may hold, `last` the last one it holds (`first - 1` where it
+    is empty), `size` its length in bytes. `findings` says what opening it had to put right.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        path: Path,
+        index_path: Path,
+        first: int,
+        line_format: LineFormat,
+        now_ms: int,
+    ) -> None:
+        self.path = path
+        self.first = first
+        self.last = first - 1
+        self.findings: list[Finding] = []
+        self._disk = disk
+        self._index_path = index_path
+        self._line_format = line_format
+        self._now_ms = now_ms
+        self._file: File = disk.open(path, create=True)
+        try:
+            self.size = self._file.size()
+            self._index = Index(disk.open(index_path, create=True))
+            try:
+                self._recover()
+            except BaseException:
+                self._index.close()
+                raise
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def newest_ms(self) -> int:
+        """When the last lines were appended, milliseconds since 1970; now where it is empty."""
+        if not len(self._index):
+            return self._now_ms
+        return self._mending(lambda: self._index[len(self._index) - 1].time_ms)
+
+    def append(self, lines: Sequence[bytes], now_ms: int) -> list[Block]:
+        """Write consecutive lines behind `last`, and return them as blocks. Not yet durable.
+
+        All or none: where it raises, the caller takes what was written back by `take_back`.
+        """
+        blocks = blocks_of(self.last + 1, lines)
+        position = self.size
+        entries = []
+        for block in blocks:
+            length = len(block.data)
+            entries.append(
+                IndexEntry(
+                    block.first,
+                    position,
+                    now_ms,
+                    block.last - block.first + 1,
+                    length,
+                    crc32(block.data),
+                )
+            )
+            position += length
+        self._file.write(self.size, b"".join(block.data for block in blocks))
+        self._index.append(entries)
+        self.size = position
+        self.last += len(lines)
+        return blocks
+
+    def take_back(self) -> None:
+        """Remove what an append that failed may have written behind `size`."""
+        self._file.truncate(self.size)
+        self._index.truncate(len(self._index))
+
+    def read(self, offset: int, max_bytes: int) -> list[Block | Damage]:
+        """Return some blocks, from the one that holds `offset`, or the next behind it, on.
+
+        At least one, then as many as stand next to each other and fit `max_bytes`; none where the
+        segment ends before `offset`. A block that is not what was appended comes as its damage.
+        """
+        entries = self._mending(lambda: self._index.from_offset(offset))
+        run = entries[:1]
+        for entry in entries[1:]:
+            if entry.position != run[-1].end or entry.end - run[0].position > max_bytes:
+                break
+            run.append(entry)
+        return self._read_run(run)
+
+    def cut(self, offset: int) -> None:
+        """Drop every line behind `offset`. Where that line's block is damaged, drop the block."""
+        if offset < self.last:
+            self._mending(lambda: self._cut(offset))
+
+    def raw(self, position: int, length: int) -> bytes:
+        """Return bytes as they are, good or damaged."""
+        return self._file.read(position, length)
+
+    def sync(self) -> None:
+        """Make all lines durable."""
+        self._file.sync()
+
+    def sync_index(self) -> None:
+        """Make the index durable."""
+        self._index.sync()
+
+    def close(self) -> None:
+        """Close the files; closing twice is fine. Does not sync."""
+        self._file.close()
+        self._index.close()
+
+    def _recover(self) -> None:
+        """Where the index does not end with the file, make it anew and cut a torn last line."""
+        try:
+            last = self._index[len(self._index) - 1] if len(self._index) else None
+        except IndexDamaged:
+            last = None
+        if (last.end if last else 0) == self.size:
+            self.last = last.last if last else self.first - 1
+            return
+        rebuilt = self._rebuild_index("the index did not end with the log and has been made anew")
+        self.last = rebuilt.entries[-1].last if rebuilt.entries else self.first - 1
+        if rebuilt.size < self.size:
+            self._file.truncate(rebuilt.size)
+            self.size = rebuilt.size
+
+    def _cut(self, offset: int) -> None:
+        number = self._index.number_of(offset + 1)
+        if self._index[number].last <= offset:
+            number += 1
+        entry = self._index[number]
+        kept: list[bytes] = []
+        if entry.first <= offset:
+            (block,) = self._read_run([entry])
+            if isinstance(block, Block):
+                kept = [line + b"\n" for line in block.lines()[: offset - entry.first + 1]]
+        self.last = self._index[number - 1].last if number else self.first - 1
+        if kept:
+            self.last = entry.first - 1
+        self.size = entry.position
+        self._file.truncate(self.size)
+        self._index.truncate(number)
+        if kept:
+            self.append(kept, entry.time_ms)
+
+    def _mending(self, use_index: Callable[[], T]) -> T:
+        """Use the index; where an entry turns out to be damaged, make it anew and try again."""
+        try:
+            return use_index()
+        except IndexDamaged:
+            self._rebuild_index("the index was damaged and has been made anew")
+            return use_index()
+
+    def _rebuild_index(self, why: str) -> Rebuilt:
+        old_entries = self._index.entries()
+        rebuilt = rebuild(self._file, self._line_format, self.first, old_entries, self._now_ms)
+        self._index.close()
+        try:
+            write_whole(self._disk, self._index_path, b"".join(map(encode_entry, rebuilt.entries)))
+        finally:
+            self._index = Index(self._disk.open(self._index_path, create=True))
+        self.findings += [Note(self._index_path, why), *rebuilt.findings]
+        return rebuilt
+
+    def _read_run(self, run: Sequence[IndexEntry]) -> list[Block | Damage]:
+        """Read neighbouring blocks in one go; one by one where the disk cannot read them all."""
+        if not run:
+            return []
+        start = run[0].position
+        try:
+            data = self._file.read(start, run[-1].end - start)
+        except OSError:
+            if len(run) > 1:
+                return [block for entry in run for block in self._read_run([entry])]
+            data = b""
+        blocks: list[Block | Damage] = []
+        for entry in run:
+            block = data[entry.position - start : entry.end - start]
+            if entry.fits(block):
+                blocks.append(Block(entry.first, entry.last, block))
+            else:
+                damage = (self.path, entry.position, entry.length, entry.first, entry.last)
+                blocks.append(Damage(*damage))
+        return blocks
