@@ -160,7 +160,7 @@ def _named(kind: type[Struct], settings: object, needed: Sequence[str] = ()) -> 
 
 def _advice(key: str, names: Mapping[str, str]) -> str:
     by_lower = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(key[:80].lower().replace("_", ""), by_lower, n=1)
+    near = difflib.get_close_matches(key[:80].lower(), by_lower, n=1)
     return f"did you mean {by_lower[near[0]]}?" if near else f"there are {', '.join(names)}"
 
 

@@ -18,14 +18,16 @@
     │   ├── ShuttingDown            SHUTTING_DOWN
     │   ├── OutcomeUnknown          TIMEOUT
     │   ├── StorageFailed           STORAGE_FAILED
-    │   └── StorageFull             STORAGE_FULL
+    │   ├── StorageFull             STORAGE_FULL
+    │   └── Unhealthy               STORAGE_FAILED (the answer of a health check)
     └── StartError                  the broker cannot start
-        ├── ConfigError             a setting is wrong
+        ├── ConfigError             a setting is wrong (see `pandaq.settings.SettingError`)
         └── DataDirError            the data directory cannot be used
 
 The HTTP status of each code is in one table, in `pandaq.web.payloads`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -212,17 +214,21 @@ class OutcomeUnknown(Unavailable):
 
 
 class StorageFailed(Unavailable):
-    """A log is closed for writing after an error of the disk; a restart recovers."""
+    """An error of the disk. Where the file is `closed` for writing by it, a restart recovers."""
 
     code = "STORAGE_FAILED"
 
-    def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(
-            f"writing to {path} failed ({reason}), so the broker accepts nothing more; "
-            "check the disk, then restart the broker: it recovers from its logs"
+    def __init__(self, path: Path | str, reason: str, *, closed: bool = False) -> None:
+        advice = (
+            "nothing more is accepted: check the disk, then restart the broker, which recovers "
+            "from its logs"
+            if closed
+            else "check the disk, then send again"
         )
+        super().__init__(f"the disk failed on {path} ({reason}); {advice}")
         self.path = path
         self.reason = reason
+        self.closed = closed
 
 
 class StorageFull(Unavailable):
@@ -236,6 +242,16 @@ class StorageFull(Unavailable):
             "make room, then send again"
         )
         self.path = path
+
+
+class Unhealthy(Unavailable):
+    """Something keeps the broker from working; `problems` are sentences."""
+
+    code = "STORAGE_FAILED"
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class StartError(PandaqError):

@@ -94,7 +94,7 @@ def shown(value: object) -> str:
 
 
 _NAME: Final = re.compile(
-    r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z))[A-Za-z0-9._-]{1,200}(?<!\.)", re.ASCII
+    r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z))[A-Za-z0-9._-]{1,200}(?<!\.)"
 )
 # Cc is U+0000 to U+001F and U+007F to U+009F; a lone surrogate has no UTF-8.
 _CONSUMER: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f|\ud800-\udfff]{1,200}")

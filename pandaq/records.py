@@ -30,6 +30,7 @@ from pandaq.message import Message, Record
 SEPARATOR: Final = b"|"
 _ESCAPED_SEPARATOR: Final = rb"\u007c"
 _PAYLOAD_FIELDS: Final = (2, 3)
+_MAX_OFFSET_DIGITS: Final = 19  # The index and the names of segments hold no longer ones.
 
 _json_text = msgspec.json.Decoder(msgspec.Raw)
 _json_string = msgspec.json.Decoder(str)
@@ -93,12 +94,12 @@ class LineFormat:
 
     @classmethod
     def ingress(cls, broker_id: str) -> "LineFormat":
-        """The format of the ingress log."""
+        """Return the format of the ingress log."""
         return cls(broker_id.encode(), any_owner=True, topic_in_body=True)
 
     @classmethod
     def partition(cls, topic_id: str, partition_id: int) -> "LineFormat":
-        """The format of a partition's log."""
+        """Return the format of a partition's log."""
         owner = f"{topic_id}|{partition_id}".encode()
         return cls(owner, any_owner=False, topic_in_body=False)
 
@@ -121,18 +122,18 @@ class LineFormat:
         """
         if self.any_owner:
             owner, _, rest = line.partition(SEPARATOR)
-            if not owner:
+            if not owner or not owner.isascii():
                 return None
         else:
             rest = line.removeprefix(self.owner + SEPARATOR)
             if len(rest) == len(line):
                 return None
         offset, _, body = rest.partition(SEPARATOR)
-        if not offset.isdigit() or offset.startswith(b"0"):
+        if not offset.isdigit() or offset.startswith(b"0") or len(offset) > _MAX_OFFSET_DIGITS:
             return None
         if self.topic_in_body:
             topic_id, _, body = body.partition(SEPARATOR)
-            if not topic_id:
+            if not topic_id or not topic_id.isascii():
                 return None
         return int(offset) if _is_payload(body) else None
 
@@ -142,6 +143,8 @@ def _is_payload(payload: bytes) -> bool:
     if len(fields) not in _PAYLOAD_FIELDS:
         return False
     message_id, *rest = fields
+    if not all(extra.startswith(b"{") for extra in rest[1:]):
+        return False
     return is_json(b'"' + message_id + b'"') and all(map(is_json, rest))
 
 

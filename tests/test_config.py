@@ -1,5 +1,6 @@
 """What can be configured: defaults, limits and the sentences about wrong values."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,12 @@ def test_a_lone_surrogate_is_refused_by_every_setting(field: str) -> None:
     values: dict[str, Any] = {field: "\ud800"}
     with pytest.raises(ConfigError, match=r" is '\\ud800'; it must be "):
         Config(**values)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a lone surrogate is a file name there")
+def test_a_path_that_the_system_cannot_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"dataDir is '\\ud800'; it must be "):
+        Config(data_dir=Path("\ud800"))
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "nul", "COM1.txt", "a.", "a\n"])

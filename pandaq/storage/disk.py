@@ -197,6 +197,19 @@ class LocalDisk:
         return lock
 
 
+def raise_open_files_limit() -> None:
+    """Let this process have as many open files as it may: each partition needs two."""
+    if sys.platform == "win32":
+        return  # It has no such limit.
+    import resource  # noqa: PLC0415  (POSIX only)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if sys.platform == "darwin":
+        hard = min(hard, 10_240)  # macOS says "unlimited" and means OPEN_MAX.
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _sync(descriptor: int) -> None:
     """Make a descriptor's data durable, by the call that really does so on each platform."""
     if sys.platform == "darwin":

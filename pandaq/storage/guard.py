@@ -40,12 +40,13 @@ class WriteGuard:
     def writing(self) -> Iterator[None]:
         """Let the block write; turn the disk's errors into `StorageFull` and `StorageFailed`."""
         if self.failure:
-            raise StorageFailed(self.path, self.failure)
+            raise StorageFailed(self.path, self.failure, closed=True)
         try:
             yield
         except OSError as error:
             if isinstance(error, SyncFailed):
                 self.failure = str(error)
-            elif error.errno in NO_ROOM:
+                raise StorageFailed(self.path, self.failure, closed=True) from error
+            if error.errno in NO_ROOM:
                 raise StorageFull(self.path) from error
             raise StorageFailed(self.path, str(error)) from error

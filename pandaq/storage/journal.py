@@ -86,6 +86,8 @@ class Journal:
             self.findings.append(TailCut(self.path, unsealed.end, self._size - unsealed.end))
             self._file.truncate(unsealed.end)
             self._size = unsealed.end
+        # What a run that was killed wrote is told from now on, so it must not go back.
+        self._file.sync()
         for block in unsealed.damaged:
             self.findings.append(Damage(self.path, block.position, block.length, 1, 0))
         for line in unsealed.lines:

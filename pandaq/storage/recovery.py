@@ -5,10 +5,11 @@
 3. Open each partition log and cut it back to the end that the checkpoint names.
 4. Route what stands in the ingress log behind the checkpoint's readOffset. Routing is a pure
    function and order is kept, so every message gets the offset that it had.
-5. Make the topics what the configuration says.
-6. Write a checkpoint, so that the next start need not do this again.
+5. Write a checkpoint, so that the next start need not do this again.
+6. Make the topics what the configuration says. Not before: routed again with more partitions,
+   messages would not go where they were.
 
-A crash at any point here loses nothing: until step 6 is durable, the next start begins at 1 with
+A crash at any point here loses nothing: until step 5 is durable, the next start begins at 1 with
 the same files. Reading grows with what stands behind the checkpoint, not with the backlog.
 
 Where the checkpoint is missing or damaged, the partitions stay as they are and the whole ingress
@@ -83,9 +84,10 @@ class _Recovery:
         for topic_id, partitions in topics.items():
             self._open_topic(topic_id, range(partitions), checkpoint)
         self._route(ingress, checkpoint.ingress.read + 1 if checkpoint else ingress.start)
-        self._configure(topics)
         self._pass_over_lost()
-        return self._store(ingress)
+        checkpoints = self._write_checkpoint(ingress)
+        self._configure(topics)
+        return self._store(ingress, checkpoints)
 
     def abandon(self) -> None:
         """Close all that was opened."""
@@ -145,6 +147,7 @@ class _Recovery:
                 "that file to start without the messages that were not yet routed"
             )
         ingress = self._ingress = self._open_log(path, LineFormat.ingress(self._config.broker_id))
+        self._sync_folder(path.parent)
         for finding in ingress.take_findings():
             self._found(finding)
             if isinstance(finding, Damage):
@@ -180,9 +183,14 @@ class _Recovery:
             ]
             log.cut(end)
             self._pass_over(log, end)
+        self._sync_folder(self._datadir.topic_folder(topic_id))
 
     def _open_log(self, path: Path, line_format: LineFormat) -> Log:
         return Log(self._disk, path, line_format, self._config.segment_bytes, self._clock)
+
+    def _sync_folder(self, folder: Path) -> None:
+        # A run that was killed may have made or renamed files in it and not synced it.
+        self._disk.sync_folder(folder)
 
     # -- 4: the redo
 
@@ -249,7 +257,28 @@ class _Recovery:
         name = f"{damage.path.name}.offset-{damage.first}.byte-{damage.position}"
         self._datadir.set_aside(name, ingress.raw(damage))
 
-    # -- 5: the configuration
+    # -- 5: the checkpoint
+
+    def _pass_over_lost(self) -> None:
+        """Keep `logEndOffset >= readOffset` where a disk that lied has lost the end of a log."""
+        for (topic_id, partition_id), log in self._logs.items():
+            self._pass_over(log, self._read_offset(topic_id, partition_id))
+
+    def _pass_over(self, log: Log, end: int) -> None:
+        if log.end < end:
+            self._found(Missing(log.path, log.end + 1, end))
+            log.skip(end)
+
+    def _write_checkpoint(self, ingress: Log) -> Checkpoints:
+        checkpoints = Checkpoints(self._disk, self._datadir)
+        for log in (ingress, *self._logs.values()):
+            log.sync()
+        ends = {partition_key(*partition): log.end for partition, log in self._logs.items()}
+        checkpoints.write(Offsets(ingress.end, ingress.end), ends)
+        ingress.release(ingress.end)
+        return checkpoints
+
+    # -- 6: the configuration
 
     def _configure(self, topics: dict[str, int]) -> None:
         """Create and grow topics; refuse what would lose data."""
@@ -284,19 +313,9 @@ class _Recovery:
         self._datadir.delete_topic(topic_id)
         self._found(Note(self._datadir.topic_folder(topic_id), "empty and no longer configured"))
 
-    # -- 6: done
+    # -- done
 
-    def _pass_over_lost(self) -> None:
-        """Keep `logEndOffset >= readOffset` where a disk that lied has lost the end of a log."""
-        for (topic_id, partition_id), log in self._logs.items():
-            self._pass_over(log, self._read_offset(topic_id, partition_id))
-
-    def _pass_over(self, log: Log, end: int) -> None:
-        if log.end < end:
-            self._found(Missing(log.path, log.end + 1, end))
-            log.skip(end)
-
-    def _store(self, ingress: Log) -> Store:
+    def _store(self, ingress: Log, checkpoints: Checkpoints) -> Store:
         tail_bytes = self._config.tail_bytes // (len(self._logs) + 1)
         topics = {
             topic.id: TopicStore(
@@ -313,12 +332,6 @@ class _Recovery:
             )
             for topic in self._config.topics
         }
-        checkpoints = Checkpoints(self._disk, self._datadir)
-        for log in (ingress, *self._logs.values()):
-            log.sync()
-        ends = {partition_key(*partition): log.end for partition, log in self._logs.items()}
-        checkpoints.write(Offsets(ingress.end, ingress.end), ends)
-        ingress.release(ingress.end)
         return Store(
             self._datadir,
             Queue(ingress, ingress.end, tail_bytes),

@@ -6,7 +6,8 @@
 
 The last line is the CRC-32 of the block's bytes before it, in hexadecimal. A file that is replaced
 as a whole has one block; a file that is appended to has one for each append, so a torn append is
-known from a whole one, and damage in one block leaves the others readable.
+known from a whole one, and damage in one block leaves the others readable. It is told from the
+other lines by having no second `|`, since a topic may be called "checksum".
 """
 
 import zlib
@@ -59,7 +60,7 @@ def unseal(data: bytes) -> Unsealed:
     block_start = position = 0
     for line in data.splitlines(keepends=True):
         line_start, position = position, position + len(line)
-        if not (line.startswith(_CHECKSUM) and line.endswith(b"\n")):
+        if not (line.startswith(_CHECKSUM) and line.endswith(b"\n") and line.count(b"|") == 1):
             continue
         block = data[block_start:line_start]
         if line == _CHECKSUM + b"%08x\n" % zlib.crc32(block):

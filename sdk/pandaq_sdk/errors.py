@@ -22,8 +22,6 @@
 A code that this version does not know becomes the error of its status, or a plain `BrokerError`.
 """
 
-# ruff: noqa: N818 - the names say what happened, as those of the broker do
-
 
 class PandaqSdkError(Exception):
     """Any error that the client library raises on purpose, other than a wrong argument."""

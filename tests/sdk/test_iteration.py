@@ -20,7 +20,7 @@ from tests.sdk.fake_broker import HANG_UP, FakeBroker, Reply, refusal, registere
 NewConsumer = Callable[..., Consumer]
 
 
-class Enough(Exception):  # noqa: N818
+class Enough(Exception):
     """Ends a loop from within."""
 
 
@@ -338,6 +338,7 @@ def test_a_failed_commit_at_the_end_of_a_with_block_is_raised_and_the_sockets_ar
 
     with pytest.raises(ConnectionFailed):
         handle_two()
+    consumer.close()  # does nothing more
     with pytest.raises(ClientClosed):
         consumer.consume()
 

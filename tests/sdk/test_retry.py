@@ -57,7 +57,18 @@ def test_a_date_in_retry_after_is_compared_with_the_date_of_the_answer() -> None
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
     assert retry_after_s("Wed, 21 Oct 2015 07:29:00 GMT", date) == 60
     assert retry_after_s("Wed, 21 Oct 2015 07:27:00 GMT", date) == 0
-    assert retry_after_s("Wed, 21 Oct 2015 07:29:00 -0000", date) == 60
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone cannot be set here")
+def test_a_date_without_a_zone_is_in_utc_wherever_the_client_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "EAST-5")
+        time.tzset()
+        date = "Wed, 21 Oct 2015 07:28:00 GMT"
+        assert retry_after_s("Wed, 21 Oct 2015 07:29:00 -0000", date) == 60
+    time.tzset()
 
 
 def test_a_date_in_retry_after_is_compared_with_the_clock_if_the_answer_has_none() -> None:

@@ -1,0 +1,154 @@
+"""The broker: moves messages from the ingress buffer to their topics, and writes the checkpoint.
+
+One cycle reads a batch of the ingress log, has every topic append its part, and only then takes the
+batch from the ingress buffer. Whatever fails in between, the same batch comes again, and the
+partitions know what they have.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Final, assert_never
+
+import pykka
+
+from pandaq.actors.asking import Ask, R, Ref, ask, ask_all
+from pandaq.actors.messages import (
+    AppendRouted,
+    Commit,
+    Cycle,
+    DescribeQueue,
+    DescribeTrouble,
+    Drain,
+    Outcome,
+    Read,
+    Refuse,
+    Release,
+    Retain,
+    Routed,
+    Sync,
+)
+from pandaq.config import Config
+from pandaq.errors import StorageFailed, Unavailable
+from pandaq.message import Batch
+from pandaq.storage.store import Checkpoints
+
+logger = logging.getLogger(__name__)
+
+CYCLE_BYTES: Final = 8 * 1024 * 1024
+"""A cycle routes no more than this, whatever `batchSize` is."""
+RETENTION_INTERVAL_S: Final = 10.0
+"""How often old segments are looked for."""
+
+Message = Cycle | Drain | DescribeTrouble
+
+
+class Broker(pykka.ThreadingActor):
+    """Owns the checkpoint."""
+
+    use_daemon_thread = True
+
+    def __init__(
+        self, ingress: Ref, topics: Mapping[str, Ref], checkpoints: Checkpoints, config: Config
+    ) -> None:
+        super().__init__()
+        self._ingress = ingress
+        self._topics = topics
+        self._checkpoints = checkpoints
+        self._config = config
+        self._timeout_s = config.ask_timeout_ms / 1000
+        self._unsynced_bytes = 0
+        self._sync_at = self._checkpoint_at = self._retain_at = time.monotonic()
+        self._trouble: str | None = None
+
+    def on_receive(self, message: Message) -> Any:
+        """Handle one message; see `pandaq.actors.messages`."""
+        match message:
+            case Cycle():
+                return self._cycle()
+            case Drain(timeout_s):
+                return self._drain(timeout_s)
+            case DescribeTrouble():
+                return self._trouble
+            case _:
+                assert_never(message)
+
+    def _cycle(self) -> Outcome:
+        try:
+            routed = self._route()
+            self._do_what_is_due()
+        except Unavailable as error:
+            return self._blocked(error)
+        self._trouble = None
+        return Outcome.MORE if routed == self._config.batch_size else Outcome.IDLE
+
+    def _route(self) -> int:
+        """Route one batch; return how many messages."""
+        batch = ask(self._ingress, Read(self._config.batch_size, CYCLE_BYTES), self._timeout_s)
+        self._unsynced_bytes += sum(map(len, batch.lines))
+        asks = [
+            (self._topics[topic_id], AppendRouted(messages))
+            for topic_id, messages in _by_topic(batch).items()
+        ]
+        ask_all(asks, self._timeout_s)
+        if batch.end_offset > batch.start_offset:
+            ask(self._ingress, Commit(batch.end_offset), self._timeout_s)
+        return batch.count
+
+    def _do_what_is_due(self) -> None:
+        now = time.monotonic()
+        config = self._config
+        if config.durability == "interval" and now >= self._sync_at:
+            ask(self._ingress, Sync(), self._timeout_s)
+            self._sync_at = now + config.sync_interval_ms / 1000
+        if self._unsynced_bytes and (
+            now >= self._checkpoint_at or self._unsynced_bytes >= config.checkpoint_bytes
+        ):
+            self._checkpoint()
+            self._checkpoint_at = now + config.checkpoint_interval_ms / 1000
+        if now >= self._retain_at:
+            self._retain_at = now + RETENTION_INTERVAL_S
+            self._ask_topics(Retain())
+
+    def _checkpoint(self) -> None:
+        """Sync the partitions, then say so, then let go of what the ingress log need not keep.
+
+        The checkpoint comes after the syncs: a crash before it repeats routing, never loses it.
+        """
+        ends = {key: end for topic in self._ask_topics(Sync()) for key, end in topic.items()}
+        ingress = ask(self._ingress, DescribeQueue(), self._timeout_s).offsets
+        self._checkpoints.write(ingress, ends)
+        self._unsynced_bytes = 0
+        ask(self._ingress, Release(ingress.read), self._timeout_s)
+
+    def _drain(self, timeout_s: float) -> Outcome:
+        deadline = time.monotonic() + timeout_s
+        try:
+            while self._route():
+                if time.monotonic() > deadline:
+                    logger.warning("not all messages could be routed in time; the next start will")
+                    break
+            self._checkpoint()
+        except Unavailable as error:
+            return self._blocked(error)
+        return Outcome.IDLE
+
+    def _blocked(self, error: Unavailable) -> Outcome:
+        """Say what stands in the way, once; where only a restart helps, accept nothing more."""
+        if str(error) != self._trouble:
+            self._trouble = str(error)
+            logger.error("routing waits: %s", error)
+        if isinstance(error, StorageFailed) and error.closed:
+            self._ingress.tell(Refuse(error))
+        return Outcome.BLOCKED
+
+    def _ask_topics(self, message: Ask[R]) -> list[R]:
+        return ask_all([(topic, message) for topic in self._topics.values()], self._timeout_s)
+
+
+def _by_topic(batch: Batch) -> dict[str, list[Routed]]:
+    by_topic: dict[bytes, list[Routed]] = {}
+    for line in batch.lines:
+        _, offset, topic_id, payload = line.split(b"|", 3)
+        by_topic.setdefault(topic_id, []).append((int(offset), payload))
+    return {topic_id.decode(): messages for topic_id, messages in by_topic.items()}

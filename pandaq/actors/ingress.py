@@ -1,0 +1,136 @@
+"""The ingress buffer: takes what producers send, and has it on disk before it answers.
+
+Group commit: while one flush is on its way to the disk, the messages of other producers gather;
+the next flush writes them all at once and syncs once.
+"""
+
+from collections import deque
+from typing import Any, assert_never
+
+import pykka
+
+from pandaq.actors.asking import Future
+from pandaq.actors.messages import (
+    Append,
+    AwaitArrival,
+    Commit,
+    DescribeQueue,
+    Flush,
+    QueueDescription,
+    Read,
+    Refuse,
+    Release,
+    Sync,
+)
+from pandaq.config import Config
+from pandaq.errors import BufferFull, Unavailable
+from pandaq.message import Batch
+from pandaq.offsets import Offsets
+from pandaq.storage.queue import Queue
+
+Message = Append | Flush | Read | Commit | Sync | Release | AwaitArrival | Refuse | DescribeQueue
+
+
+class Ingress(pykka.ThreadingActor):
+    """Owns the ingress queue."""
+
+    use_daemon_thread = True
+
+    def __init__(self, queue: Queue, config: Config) -> None:
+        super().__init__()
+        self._queue = queue
+        self._durable = config.durability == "fsync"
+        self._max_backlog_bytes = config.max_backlog_bytes
+        self._backlog_bytes = 0
+        self._backlog: deque[tuple[int, int]] = deque()
+        self._gathered: list[tuple[Append, int, Future[None]]] = []
+        self._awaiting: list[Future[None]] = []
+        self._refusal: Unavailable | None = None
+
+    def on_receive(self, message: Message) -> Any:
+        """Handle one message; see `pandaq.actors.messages`."""
+        match message:
+            case Append():
+                return self._gather(message)
+            case Flush():
+                return self._flush()
+            case Read(max_messages, max_bytes):
+                return self._read(max_messages, max_bytes)
+            case Commit(offset):
+                return self._commit(offset)
+            case Sync():
+                return self._sync()
+            case Release(offset):
+                with self._queue.log.guard.writing():
+                    return self._queue.log.release(offset)
+            case AwaitArrival():
+                return self._await_arrival()
+            case Refuse(reason):
+                self._refusal = reason
+            case DescribeQueue():
+                return self._describe()
+            case _:
+                assert_never(message)
+        return None
+
+    def _gather(self, message: Append) -> Future[None]:
+        """Put messages with the others that wait for the next flush."""
+        if self._refusal:
+            raise self._refusal
+        size = sum(map(len, message.bodies))
+        # What is alone always finds room, or a large request never would.
+        if self._backlog_bytes and self._backlog_bytes + size > self._max_backlog_bytes:
+            raise BufferFull(self._backlog_bytes, self._max_backlog_bytes)
+        self._backlog_bytes += size
+        if not self._gathered:
+            self.actor_ref.tell(Flush())
+        future: Future[None] = pykka.ThreadingFuture()
+        self._gathered.append((message, size, future))
+        return future
+
+    def _flush(self) -> None:
+        """Write all that has gathered, sync once, then answer all of it."""
+        gathered, self._gathered = self._gathered, []
+        size = sum(size for _, size, _ in gathered)
+        bodies = [body for message, _, _ in gathered for body in message.bodies]
+        try:
+            self._queue.append(bodies, durable=self._durable)
+        except Exception:  # noqa: BLE001 (it is for those who wait)
+            self._backlog_bytes -= size
+            for _, _, future in gathered:
+                future.set_exception()
+            return
+        self._backlog.append((self._queue.offsets.log_end, size))
+        for _, _, future in gathered:
+            future.set()
+        awaiting, self._awaiting = self._awaiting, []
+        for future in awaiting:
+            future.set()
+
+    def _read(self, max_messages: int, max_bytes: int) -> Batch:
+        """Return the next batch; where damage has left nothing to read, one that passes over it."""
+        batch = self._queue.read(max_messages, max_bytes)
+        return batch if batch.lines else Batch(batch.start_offset, self._queue.offsets.log_end, [])
+
+    def _commit(self, offset: int) -> Offsets:
+        """Take away what is routed. In memory only: the checkpoint makes it durable."""
+        self._queue.commit(offset)
+        while self._backlog and self._backlog[0][0] <= offset:
+            self._backlog_bytes -= self._backlog.popleft()[1]
+        return self._queue.offsets
+
+    def _sync(self) -> dict[str, int]:
+        self._queue.log.sync()
+        return {"ingress": self._queue.offsets.log_end}
+
+    def _await_arrival(self) -> Future[None]:
+        future: Future[None] = pykka.ThreadingFuture()
+        if self._queue.offsets.pending:
+            future.set()
+        else:
+            self._awaiting.append(future)
+        return future
+
+    def _describe(self) -> QueueDescription:
+        queue = self._queue
+        return QueueDescription(queue.offsets, queue.buffer_size, queue.log.guard.failure)

@@ -1,0 +1,53 @@
+"""The keeper of a topic's offsets file.
+
+Commits of several partitions that wait together share one append and one sync.
+"""
+
+from typing import Any, assert_never
+
+import pykka
+
+from pandaq.actors.asking import Future
+from pandaq.actors.messages import Flush, Record
+from pandaq.storage.journal import Journal
+
+Message = Record | Flush
+
+
+class JournalKeeper(pykka.ThreadingActor):
+    """Owns the journal of one topic."""
+
+    use_daemon_thread = True
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+        self._gathered: list[tuple[Record, Future[None]]] = []
+
+    def on_receive(self, message: Message) -> Any:
+        """Handle one message; see `pandaq.actors.messages`."""
+        match message:
+            case Record():
+                return self._gather(message)
+            case Flush():
+                return self._flush()
+            case _:
+                assert_never(message)
+
+    def _gather(self, message: Record) -> Future[None]:
+        if not self._gathered:
+            self.actor_ref.tell(Flush())
+        future: Future[None] = pykka.ThreadingFuture()
+        self._gathered.append((message, future))
+        return future
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        try:
+            self._journal.record({record.key: record.offsets for record, _ in gathered})
+        except Exception:  # noqa: BLE001 (it is for those who wait)
+            for _, future in gathered:
+                future.set_exception()
+        else:
+            for _, future in gathered:
+                future.set()

@@ -1,0 +1,206 @@
+"""The vocabulary: every message that an actor takes, and what it answers.
+
+    Ingress      Append, Flush, Read, Commit, Sync, Release, AwaitArrival, Refuse,
+                 DescribeQueue
+    Journal      Record, Flush
+    Partition    AppendRouted, Read, ReadOrWait, Forget, WakeAll, CheckCommit, Commit, Sync,
+                 Retain, DescribeQueue
+    Topic        AppendRouted, Sync, Retain, DescribeTopic
+    Registry     Register, Claim, DescribeAssignments
+    Broker       Cycle, Drain, DescribeTrouble
+    Scheduler    Tick
+
+A message that is an `Ask[R]` is answered with an `R`; the others are told.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from pandaq.actors.asking import Ask, Future
+from pandaq.errors import Unavailable
+from pandaq.message import Batch
+from pandaq.offsets import Offsets
+
+Routed = tuple[int, bytes]
+"""A message on its way to its partition: its offset in the ingress log, and its payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append(Ask[Future[None]]):
+    """To Ingress: append bodies (`topicId|payload`), all or none; answered when durable."""
+
+    bodies: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """From Ingress or Journal to itself: write what has gathered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Ask[Batch]):
+    """Return what stands behind readOffset; take nothing away."""
+
+    max_messages: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOrWait(Ask[Future[Batch]]):
+    """As `Read`, but answered when there is something to return."""
+
+    max_messages: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Whoever waits for this future of a `ReadOrWait` has gone."""
+
+    future: Future[Batch]
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAll:
+    """Answer all that wait, now and from now on, with what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit(Ask[Offsets]):
+    """Move readOffset to `offset`; the answer is what holds afterwards."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckCommit(Ask[None]):
+    """Raise what a `Commit` of this offset would raise; change nothing."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Ask[Future[None]]):
+    """To Journal: write down a partition's offsets; answered when they are durable."""
+
+    key: str
+    offsets: Offsets
+
+
+@dataclass(frozen=True, slots=True)
+class AppendRouted(Ask[None]):
+    """To Topic and Partition: append messages, in the ingress log's order.
+
+    Sending the same again does nothing, so what timed out can be sent again.
+    """
+
+    messages: Sequence[Routed]
+
+
+@dataclass(frozen=True, slots=True)
+class Sync(Ask[Mapping[str, int]]):
+    """Make the log durable; the answer is its logEndOffset by its key (see `journal`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retain(Ask[int]):
+    """Delete what retention lets go; the answer is how many segments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Ask[int]):
+    """To Ingress: delete the segments that a durable checkpoint has made needless."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitArrival(Ask[Future[None]]):
+    """To Ingress: answered when there is a message to route."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """To Ingress: accept nothing from now on, and say why."""
+
+    reason: Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Register(Ask[int]):
+    """To Registry: give the consumer a partition; the answer is which."""
+
+    topic_id: str
+    consumer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Ask[None]):
+    """To Registry: a consumer is about to commit `offset`.
+
+    Refused where another has the partition. One that nobody has is assigned, if the offset can be
+    committed.
+    """
+
+    topic_id: str
+    partition_id: int
+    consumer_id: str
+    offset: int
+
+
+class Outcome(Enum):
+    """What a cycle of the broker loop found."""
+
+    MORE = auto()
+    """The batch was full: go on at once."""
+    IDLE = auto()
+    """Everything is routed: go on when something arrives."""
+    BLOCKED = auto()
+    """The disk refuses: try again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle(Ask[Outcome]):
+    """To Broker: route one batch, and write a checkpoint where one is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain(Ask[Outcome]):
+    """To Broker: route all there is, for at most `timeout_s`, and write a checkpoint."""
+
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeTrouble(Ask[str | None]):
+    """To Broker: what stands in the way of routing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """From Scheduler to itself: wait until a cycle is due, and have it done."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDescription:
+    """A queue as it is: its offsets, how much is in memory, and why it cannot be written."""
+
+    offsets: Offsets
+    buffer_size: int
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeQueue(Ask[QueueDescription]):
+    """To Ingress and Partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeTopic(Ask[Sequence[QueueDescription]]):
+    """To Topic: its partitions in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeAssignments(Ask[Mapping[tuple[str, int], str]]):
+    """To Registry: the consumer of each partition that has one."""

@@ -1,0 +1,141 @@
+"""A partition: keeps its messages in order, and hands them out until they are committed."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, assert_never
+
+import pykka
+
+from pandaq.actors.asking import Future, Ref, answer, ask_later
+from pandaq.actors.messages import (
+    AppendRouted,
+    CheckCommit,
+    Commit,
+    DescribeQueue,
+    Forget,
+    QueueDescription,
+    Read,
+    ReadOrWait,
+    Record,
+    Retain,
+    Routed,
+    Sync,
+    WakeAll,
+)
+from pandaq.config import Retention
+from pandaq.message import Batch
+from pandaq.offsets import Offsets
+from pandaq.storage.log import Clock
+from pandaq.storage.queue import Queue
+
+Message = (
+    AppendRouted
+    | Read
+    | ReadOrWait
+    | Forget
+    | WakeAll
+    | CheckCommit
+    | Commit
+    | Sync
+    | Retain
+    | DescribeQueue
+)
+
+
+class Partition(pykka.ThreadingActor):
+    """Owns the queue of one partition; `key` names it in the journal and the checkpoint."""
+
+    use_daemon_thread = True
+
+    def __init__(
+        self,
+        key: str,
+        queue: Queue,
+        journal: Ref,
+        retention: Retention,
+        clock: Clock,
+        ask_timeout_s: float,
+    ) -> None:
+        super().__init__()
+        self._key = key
+        self._queue = queue
+        self._journal = journal
+        self._retention = retention
+        self._clock = clock
+        self._ask_timeout_s = ask_timeout_s
+        self._routed_through = 0
+        self._waiting: list[tuple[ReadOrWait, Future[Batch]]] = []
+        self._nobody_waits = False
+
+    def on_receive(self, message: Message) -> Any:
+        """Handle one message; see `pandaq.actors.messages`."""
+        match message:
+            case AppendRouted(messages):
+                self._append(messages)
+            case Read(max_messages, max_bytes):
+                return self._queue.read(max_messages, max_bytes)
+            case ReadOrWait():
+                return self._read_or_wait(message)
+            case Forget(future):
+                self._waiting = [waiting for waiting in self._waiting if waiting[1] is not future]
+            case WakeAll():
+                self._nobody_waits = True
+                self._wake()
+            case CheckCommit(offset):
+                self._queue.offsets.committed(offset)
+            case Commit(offset):
+                return self._commit(offset)
+            case Sync():
+                return self._sync()
+            case Retain():
+                return self._retain()
+            case DescribeQueue():
+                return self._describe()
+            case _:
+                assert_never(message)
+        return None
+
+    def _append(self, messages: Sequence[Routed]) -> None:
+        """Append what is not there yet: a cycle that failed half-way comes again as a whole."""
+        new = [payload for offset, payload in messages if offset > self._routed_through]
+        if new:
+            self._queue.append(new, durable=False)
+            self._routed_through = messages[-1][0]
+            self._wake()
+
+    def _read_or_wait(self, message: ReadOrWait) -> Future[Batch]:
+        future: Future[Batch] = pykka.ThreadingFuture()
+        self._waiting.append((message, future))
+        if self._nobody_waits or self._queue.offsets.pending:
+            self._wake()
+        return future
+
+    def _wake(self) -> None:
+        """Answer all that wait; reading takes nothing away, so all may have the same."""
+        waiting, self._waiting = self._waiting, []
+        for message, future in waiting:
+            answer(future, partial(self._queue.read, message.max_messages, message.max_bytes))
+
+    def _commit(self, offset: int) -> Offsets:
+        """Write the commit down, then change memory, then answer."""
+        offsets = self._queue.offsets.committed(offset)
+        if offsets != self._queue.offsets:
+            ask_later(self._journal, Record(self._key, offsets), self._ask_timeout_s)
+            self._queue.commit(offset)
+        return offsets
+
+    def _sync(self) -> dict[str, int]:
+        self._queue.log.sync()
+        return {self._key: self._queue.offsets.log_end}
+
+    def _retain(self) -> int:
+        """Delete what may go; what goes uncommitted counts as read, and that is written first."""
+        with self._queue.log.guard.writing():
+            through = self._queue.expired_through(self._retention, self._clock())
+            if through > self._queue.offsets.read:
+                self._commit(through)
+            return self._queue.log.release(through) if through else 0
+
+    def _describe(self) -> QueueDescription:
+        queue = self._queue
+        return QueueDescription(queue.offsets, queue.buffer_size, queue.log.guard.failure)

@@ -1,0 +1,68 @@
+"""A topic: decides which partition each message goes to, and speaks for its partitions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
+
+import pykka
+
+from pandaq.actors.asking import Ref, ask_all
+from pandaq.actors.messages import (
+    AppendRouted,
+    DescribeQueue,
+    DescribeTopic,
+    QueueDescription,
+    Retain,
+    Routed,
+    Sync,
+)
+from pandaq.records import key_of
+from pandaq.routing import partition_for
+
+Message = AppendRouted | Sync | Retain | DescribeTopic
+
+
+class Topic(pykka.ThreadingActor):
+    """Asks its partitions, in the order of their numbers."""
+
+    use_daemon_thread = True
+
+    def __init__(self, partitions: Sequence[Ref], ask_timeout_s: float) -> None:
+        super().__init__()
+        self._partitions = partitions
+        self._ask_timeout_s = ask_timeout_s
+
+    def on_receive(self, message: Message) -> Any:
+        """Handle one message; see `pandaq.actors.messages`."""
+        match message:
+            case AppendRouted(messages):
+                self._append(messages)
+            case Sync():
+                return self._sync()
+            case Retain():
+                asks = [(partition, Retain()) for partition in self._partitions]
+                return sum(ask_all(asks, self._ask_timeout_s))
+            case DescribeTopic():
+                return self._describe()
+            case _:
+                assert_never(message)
+        return None
+
+    def _append(self, messages: Sequence[Routed]) -> None:
+        by_partition: dict[int, list[Routed]] = {}
+        count = len(self._partitions)
+        for message in messages:
+            number = partition_for(key_of(message[1]), count)
+            by_partition.setdefault(number, []).append(message)
+        asks = [
+            (self._partitions[number], AppendRouted(routed))
+            for number, routed in by_partition.items()
+        ]
+        ask_all(asks, self._ask_timeout_s)
+
+    def _sync(self) -> Mapping[str, int]:
+        asks = [(partition, Sync()) for partition in self._partitions]
+        return {k: v for ends in ask_all(asks, self._ask_timeout_s) for k, v in ends.items()}
+
+    def _describe(self) -> Sequence[QueueDescription]:
+        asks = [(partition, DescribeQueue()) for partition in self._partitions]
+        return ask_all(asks, self._ask_timeout_s)

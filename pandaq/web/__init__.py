@@ -1,0 +1,1 @@
+"""HTTP only: a request becomes one call of the broker, its answer becomes JSON."""

@@ -1,0 +1,77 @@
+"""The routes that consumers call."""
+
+from threading import BoundedSemaphore
+from typing import Any
+
+import msgspec
+
+from pandaq.actors.system import System
+from pandaq.web.checks import check_address
+from pandaq.web.payloads import CommitBody, RegisterBody, batch_json, partition_number, timestamp
+from pandaq.web.request import Request
+
+_register = msgspec.json.Decoder(RegisterBody)
+_commit = msgspec.json.Decoder(CommitBody)
+
+DEFAULT_MAX_MESSAGES = 500
+
+
+def register(system: System, request: Request, topic_id: str) -> dict[str, Any]:
+    """`POST /register/{topicId}`: give the consumer a partition."""
+    body = request.decode(_register)
+    check_address(system, body.broker_id, topic_id)
+    return {
+        "topicId": topic_id,
+        "brokerId": system.config.broker_id,
+        "consumerId": body.consumer_id,
+        "partitionId": system.register(topic_id, body.consumer_id),
+        "timestamp": timestamp(),
+    }
+
+
+class WaitingRoom:
+    """The places for consumers that wait, so that some threads are always free for others."""
+
+    def __init__(self, system: System) -> None:
+        self._places = BoundedSemaphore(system.config.threads - system.config.producer_threads)
+
+    def consume(
+        self, system: System, request: Request, broker_id: str, topic_id: str, partition_id: str
+    ) -> bytes:
+        """`GET /consume/{brokerId}/{topicId}/{partitionId}`: peek at one message, or at a batch.
+
+        Where no place is free a waiting consumer is answered at once, as one that does not wait.
+        """
+        check_address(system, broker_id, topic_id)
+        config = system.config
+        is_batch = request.flag("b")
+        number = partition_number(partition_id)
+        count = request.number("max", DEFAULT_MAX_MESSAGES, 1, config.max_consume_messages)
+        wait_ms = request.number("wait", 0, 0, config.max_wait_ms)
+        count = min(count, config.max_consume_messages) if is_batch else 1
+        waits = wait_ms > 0 and self._places.acquire(blocking=False)
+        try:
+            wait_s = wait_ms / 1000 if waits else 0
+            batch = system.read(topic_id, number, count, wait_s, request.is_wanted)
+        finally:
+            if waits:
+                self._places.release()
+        return batch_json(batch, single=not is_batch)
+
+
+def commit(system: System, request: Request) -> dict[str, Any]:
+    """`POST /commit`: take away for good all messages up to an offset."""
+    body = request.decode(_commit)
+    check_address(system, body.broker_id, body.topic_id)
+    partition_id = partition_number(body.partition_id)
+    offsets = system.commit(body.topic_id, partition_id, body.consumer_id, body.offset)
+    return {
+        "committed": True,
+        "offset": body.offset,
+        "topicId": body.topic_id,
+        "partitionId": partition_id,
+        "consumerId": body.consumer_id,
+        "logEndOffset": offsets.log_end,
+        "newReadOffset": offsets.read,
+        "timestamp": timestamp(),
+    }

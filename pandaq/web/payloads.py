@@ -1,0 +1,212 @@
+"""The contract's JSON: what requests bring, what answers carry, and the status of each error.
+
+{"success": true, "data": {…}}
+{"success": false, "errorCode": "…", "error": "a sentence that says what to do"}
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from pandaq.errors import InvalidRequest, PandaqError
+from pandaq.message import Batch, Message
+
+T = TypeVar("T")
+
+MAX_NESTING: Final = 500
+"""Levels of arrays and objects in a message's content; JSON readers give up soon after."""
+MAX_DIGITS: Final = 4300
+"""Digits of an integer in a message's content: what Python's own JSON reader takes by default."""
+
+STATUS: Final = {
+    "INVALID_REQUEST": 400,
+    "INVALID_OFFSET": 400,
+    "NOT_FOUND": 404,
+    "BROKER_NOT_FOUND": 404,
+    "TOPIC_NOT_FOUND": 404,
+    "PARTITION_NOT_FOUND": 404,
+    "METHOD_NOT_ALLOWED": 405,
+    "NO_PARTITION_AVAILABLE": 409,
+    "NOT_ASSIGNED": 409,
+    "PAYLOAD_TOO_LARGE": 413,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
+    "BUFFER_FULL": 429,
+    "INTERNAL_ERROR": 500,
+    "SHUTTING_DOWN": 503,
+    "STORAGE_FAILED": 503,
+    "TIMEOUT": 503,
+    "STORAGE_FULL": 507,
+}
+"""The HTTP status of each error code."""
+
+
+class Body(msgspec.Struct, frozen=True, rename="camel"):
+    """What every body may have; unknown fields are ignored."""
+
+    broker_id: str | None = None
+
+
+class MessageBody(msgspec.Struct, frozen=True, rename="camel"):
+    """One message; its content stays the text that the producer sent."""
+
+    message_id: str | int
+    content: msgspec.Raw
+    topic_id: str | None = None
+
+
+class AppendBody(Body, frozen=True):
+    """Of `POST /ingress/{topicId}`: `message` or `messages`."""
+
+    message: MessageBody | msgspec.UnsetType = msgspec.UNSET
+    messages: list[MessageBody] | msgspec.UnsetType = msgspec.UNSET
+
+
+class RegisterBody(Body, frozen=True, kw_only=True):
+    """Of `POST /register/{topicId}`."""
+
+    consumer_id: str
+
+
+class CommitBody(Body, frozen=True, kw_only=True):
+    """Of `POST /commit`."""
+
+    topic_id: str
+    partition_id: int | str
+    consumer_id: str
+    offset: int
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Return the value of a body. Raises `InvalidRequest` with a sentence that names the field."""
+    try:
+        # The decoder takes raw parts as they are, so their UTF-8 is checked here.
+        body.decode()
+        return decoder.decode(body)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"the body is not valid UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise InvalidRequest("the body is nested too deeply") from None
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(_in_words(str(error))) from None
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(_syntax(body, str(error))) from None
+
+
+def message_of(body: MessageBody, topic_id: str) -> Message:
+    """Return the message of a body for the topic of the path. Raises `InvalidRequest`."""
+    if body.topic_id is not None and body.topic_id != topic_id:
+        raise InvalidRequest(
+            f"topicId of message {body.message_id!r} is {body.topic_id!r}, but the path says "
+            f"{topic_id!r}; send it to /ingress/{body.topic_id}"
+        )
+    content = bytes(body.content)
+    if len(content) > MAX_NESTING:
+        _check_can_be_read(content)
+    return Message(str(body.message_id), content)
+
+
+def partition_number(value: int | str) -> int:
+    """Return a partitionId that is an integer or its text. Raises `InvalidRequest`."""
+    if isinstance(value, int):
+        return value
+    if not re.fullmatch(r"-?[0-9]{1,9}", value):
+        raise InvalidRequest(f"partitionId is {value[:40]!r}; it must be an integer")
+    return int(value)
+
+
+def success(data: Any) -> bytes:
+    """Return the body of a success; bytes are taken for JSON."""
+    text = data if isinstance(data, bytes) else msgspec.json.encode(data)
+    return b'{"success":true,"data":%b}' % text
+
+
+def failure(code: str, sentence: str) -> bytes:
+    """Return the body of a failure."""
+    answer = {"success": False, "errorCode": code, "error": sentence}
+    return msgspec.json.encode(answer)
+
+
+def status_of(error: PandaqError) -> int:
+    """Return the HTTP status of an error."""
+    return STATUS[error.code]
+
+
+def batch_json(batch: Batch, *, single: bool) -> bytes:
+    """Return the data of a consume, joined from the log's own bytes without decoding them."""
+    records = [_record_json(line) for line in batch.lines]
+    messages = (records[0] if records else b"null") if single else b"[%b]" % b",".join(records)
+    counts = (messages, batch.count, batch.start_offset, batch.end_offset)
+    return b'{"messages":%b,"count":%d,"startOffset":%d,"endOffset":%d}' % counts
+
+
+def timestamp() -> str:
+    """Return the time as ISO 8601 in UTC with milliseconds and `Z`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _record_json(line: bytes) -> bytes:
+    topic_id, _, offset, message_id, content = line.split(b"|", 5)[:5]
+    fields = (topic_id, message_id, content, offset)
+    return b'{"topicId":"%b","messageId":"%b","content":%b,"offset":%b}' % fields
+
+
+# -- sentences
+
+_KINDS: Final = {
+    "str": "a string",
+    "int": "an integer",
+    "int | str": "a string or an integer",
+    "object": "an object",
+    "array": "an array",
+}
+_WHERE: Final = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
+
+
+def _in_words(problem: str) -> str:
+    """Turn the decoder's words into a sentence that begins with the field."""
+    match = _WHERE.fullmatch(problem)
+    path, text = (match["path"] or "", match["problem"]) if match else ("", problem)
+    if missing := re.fullmatch(r"Object missing required field `(.+)`", text):
+        return f"{path}{'.' if path else ''}{missing[1]} is missing"
+    field = path or "the body"
+    if wrong := re.fullmatch(r"Expected `(.+)`, got `(.+)`", text):
+        kind = wrong[1].removesuffix(" | null")
+        return f"{field} must be {_KINDS.get(kind, kind)}, not {wrong[2]}"
+    return f"{field} is wrong: {text[:1].lower()}{text[1:]}"
+
+
+def _syntax(body: bytes, problem: str) -> str:
+    if not body.strip():
+        return "the body is empty; send a JSON object"
+    if problem == "Input data was truncated":
+        # What the decoder also says of the first half of a surrogate pair without its second.
+        problem = "it ends too early, or a string holds half of a surrogate pair"
+    return f"the body is not valid JSON: {problem.removeprefix('JSON is malformed: ')}"
+
+
+# -- content that other readers could not read
+
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS + 1))
+
+
+def _check_can_be_read(content: bytes) -> None:
+    """Refuse what is valid JSON, but would stop every consumer that meets it."""
+    if content.count(b"[") + content.count(b"{") > MAX_NESTING and _depth(content) > MAX_NESTING:
+        raise InvalidRequest(f"content is nested deeper than {MAX_NESTING} levels")
+    if _LONG_NUMBER.search(content):
+        try:
+            msgspec.json.decode(content)
+        except msgspec.ValidationError:
+            message = f"content has an integer of more than {MAX_DIGITS} digits"
+            raise InvalidRequest(message) from None
+
+
+def _depth(content: bytes) -> int:
+    """Return how many levels of arrays and objects there are; strings do not count."""
+    deepest = depth = 0
+    for bracket in re.findall(rb"[\[\]{}]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", content)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest

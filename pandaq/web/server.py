@@ -1,0 +1,160 @@
+"""The HTTP server: waitress around the app, started and stopped with nothing lost in between."""
+
+import logging
+import select
+import socket
+import threading
+import time
+from typing import Any, Final, cast
+
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer, create_server
+from waitress.task import ErrorTask
+
+from pandaq.actors.system import System
+from pandaq.config import Config
+from pandaq.errors import StartError
+from pandaq.web.app import App
+from pandaq.web.payloads import failure
+
+logger = logging.getLogger(__name__)
+
+OVERSIZE_FACTOR: Final = 4
+"""Bodies up to so many times `maxBodyBytes` are read to their end and then refused, so that the
+client hears why; beyond it the connection is closed while the client still sends."""
+SELECT_CONNECTIONS: Final = 480
+"""Open connections where the system has no poll: Windows can select from 512 sockets."""
+RECEIVE_BYTES: Final = 64 * 1024
+"""Read from a connection at once."""
+BACKLOG: Final = 1024
+"""Connections that wait to be accepted."""
+HTTP_INTERNAL_ERROR: Final = 500
+_POLL_S: Final = 1.0
+_DRAIN_POLL_S: Final = 0.02
+
+
+class Server:
+    """Serves a broker on its `host` and `port`.
+
+    The constructor takes the port, so that what stands in the way is known before a recovery;
+    clients that connect wait until `start`. Raises `StartError` where the port cannot be had.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._app = App(system)
+        self._config = system.config
+        self._socket = _listen(system.config.host, system.config.port)
+        self._host, self._port = self._socket.getsockname()[:2]
+        self._map: dict[int, Any] = {}
+        self._stop_at: float | None = None
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where the broker can be reached."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    def start(self) -> None:
+        """Serve, in a thread of its own."""
+        self._listener = _waitress(self._app, self._socket, self._map, self._config)
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Take no new request, answer those in flight for up to `timeout_s`, close everything."""
+        self._app.stop()
+        if not self._thread.is_alive():
+            self._socket.close()
+            return
+        self._stop_at = time.monotonic() + timeout_s
+        self._listener.pull_trigger()
+        self._thread.join(timeout_s + _POLL_S)
+
+    def is_alive(self) -> bool:
+        """Tell whether requests are still taken."""
+        return self._thread.is_alive()
+
+    def _serve(self) -> None:
+        while self._stop_at is None:
+            self._poll(_POLL_S)
+        wasyncore.dispatcher.close(self._listener)
+        while self._open_channels() and time.monotonic() < self._stop_at:
+            self._poll(_DRAIN_POLL_S)
+        self._listener.task_dispatcher.shutdown(timeout=1)
+        wasyncore.close_all(self._map, ignore_all=True)
+
+    def _poll(self, timeout_s: float) -> None:
+        wasyncore.loop(timeout_s, use_poll=True, map=self._map, count=1)
+
+    def _open_channels(self) -> int:
+        """Close the connections that have nothing in flight, and count the others."""
+        channels = [each for each in self._map.values() if isinstance(each, HTTPChannel)]
+        for channel in channels:
+            if not channel.requests and not channel.total_outbufs_len:
+                channel.handle_close()
+        return sum(isinstance(each, HTTPChannel) for each in self._map.values())
+
+
+class _JsonErrorTask(ErrorTask):
+    """Says in the contract's JSON what waitress itself refuses."""
+
+    def execute(self) -> None:
+        error = cast("Any", self.request).error  # The stubs take the request for its error.
+        codes = {413: "PAYLOAD_TOO_LARGE", 500: "INTERNAL_ERROR"}
+        code = codes.get(error.code, "INVALID_REQUEST")
+        what = "a defect of the broker; its log has the details"
+        if error.code != HTTP_INTERNAL_ERROR:
+            what = f"the request cannot be read ({error.reason}: {error.body})"
+        body = failure(code, what)
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers = [("Content-Type", "application/json")]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(HTTPChannel):
+    error_task_class = _JsonErrorTask
+
+
+def _waitress(
+    app: App, listening: socket.socket, channels: dict[int, Any], config: Config
+) -> BaseWSGIServer:
+    connections = config.max_connections
+    if not hasattr(select, "poll"):
+        connections = min(connections, SELECT_CONNECTIONS)
+    # A request that finds all threads busy waits for one, which is no reason for a warning each.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    # One socket makes one server, not the wrapper around several.
+    server = cast(
+        "BaseWSGIServer",
+        create_server(
+            app,
+            map=channels,
+            sockets=[listening],
+            threads=config.threads,
+            connection_limit=connections,
+            max_request_body_size=config.max_body_bytes * OVERSIZE_FACTOR,
+            recv_bytes=RECEIVE_BYTES,
+            backlog=BACKLOG,
+            channel_request_lookahead=1,  # Without it, a client that goes away is not noticed.
+            clear_untrusted_proxy_headers=False,  # None of them is looked at.
+            ident="pandaq",
+        ),
+    )
+    server.channel_class = _Channel
+    return server
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on the first address of a host, of IPv4 where there is one."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
+        return socket.create_server(address, family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}; "
+            "choose another port (--port) or address (--host), or stop what uses it"
+        ) from error
