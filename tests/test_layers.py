@@ -4,7 +4,7 @@ errors, message  <-  pure rules  <-  storage  <-  actors  <-  web  <-  cli
 """
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,7 +29,7 @@ FILE_METHODS: Final = {
     *("touch", "stat", "lstat", "is_file", "is_dir", "iterdir", "glob", "rglob", "walk", "chmod"),
     *("symlink_to", "hardlink_to", "resolve", "samefile", "expanduser"),
 }
-"""Of `pathlib.Path`, those whose names nothing else has: `open`, `exists`, `replace` are `Disk`'s."""
+"""Of `pathlib.Path`, save for the names that others have too: `open`, `exists`, `replace`."""
 OS_WITHOUT_FILES: Final = {"os.environ", "os.fsencode", "os.getpid", "os._exit"}
 
 
@@ -112,10 +112,6 @@ def file_calls(module: Module) -> list[str]:
                 if not arguments or isinstance(arguments[0], ast.Constant):
                     found.append(f"{ast.unparse(opened)}.open")
     return found
-
-
-def names(modules: list[Module]) -> Callable[[int], str]:
-    return lambda number: modules[number].name
 
 
 @pytest.mark.parametrize("module", PANDAQ, ids=lambda module: module.name)

@@ -40,8 +40,8 @@ def test_a_record_tells_its_value(value: Any) -> None:
 
 
 def test_messages_records_and_batches_cannot_be_changed() -> None:
-    values = [Message("m", b"1"), Record("orders", 0, 1, "m", b"1"), Batch(0, 1, [b"line"])]
-    for value in values:
+    message, record = Message("m", b"1"), Record("orders", 0, 1, "m", b"1")
+    for value in (message, record, Batch(0, 1, [b"line"])):
         for field in dataclasses.fields(value):
             with pytest.raises(dataclasses.FrozenInstanceError):
                 setattr(value, field.name, None)

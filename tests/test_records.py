@@ -268,7 +268,7 @@ class TestLineFormat:
         ("line_format", "line"),
         [
             (PARTITION, b'orders|3|42|a\\u007c|{"a":[1,"b"]}|{"k":12}'),
-            (PARTITION, "orders|3|7|12345678901234567890|12|{}".encode()),
+            (PARTITION, b"orders|3|7|12345678901234567890|12|{}"),
             (INGRESS, 'broker_1|9|orders|ü\\n|[1.5e3,"é"]'.encode()),
         ],
     )

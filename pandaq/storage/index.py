@@ -146,13 +146,14 @@ class Index:
         return entry.first
 
     def _load(self, number: int, count: int) -> None:
+        count = min(count, self._count - number)  # Behind it may stand a part of a failed append.
         data = self._file.read(number * ENTRY_BYTES, count * ENTRY_BYTES)
         window = [
             entry
-            for start in range(0, len(data) - ENTRY_BYTES + 1, ENTRY_BYTES)
+            for start in range(0, len(data), ENTRY_BYTES)
             if (entry := decode_entry(data[start : start + ENTRY_BYTES]))
         ]
-        whole = len(window) == min(count, self._count - number)
+        whole = len(window) == count
         if not whole or any(a.last >= b.first or a.end > b.position for a, b in pairwise(window)):
             raise IndexDamaged
         self._window, self._window_start = window, number

@@ -4,7 +4,7 @@ import errno
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Place(NamedTuple):
     folder: Path
 
 
-class Stop(Exception):  # noqa: N818  (not an error)
+class Stop(Exception):
     """The moment at which a test ends the process."""
 
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from pandaq.storage.guard import SyncFailed
 from pandaq.storage.whole import read_whole, write_whole
-from tests.simulated_disk import SimulatedDisk, every_crash
+from tests.simulated_disk import Operation, SimulatedDisk, every_crash
 
 DATA = Path("/data")
 LOG = DATA / "a.log"
 
 
-class Stop(Exception):  # noqa: N818  (not an error)
+class Stop(Exception):
     """The moment at which a test ends the process."""
 
 
@@ -121,10 +121,10 @@ class TestWriteWhole:
 
     @pytest.mark.parametrize("call", ["open", "truncate", "write", "replace"])
     def test_an_error_before_the_end_leaves_the_old_file_and_no_other(
-        self, disk: SimulatedDisk, call: str
+        self, disk: SimulatedDisk, call: Operation
     ) -> None:
         write_whole(disk, LOG, b"old")
-        disk.fail(call, "*.tmp")  # type: ignore[arg-type]
+        disk.fail(call, "*.tmp")
         with pytest.raises(OSError, match="Input/output error") as raised:
             write_whole(disk, LOG, b"new")
         assert not isinstance(raised.value, SyncFailed)
@@ -133,10 +133,10 @@ class TestWriteWhole:
 
     @pytest.mark.parametrize(("call", "left"), [("sync", b"old"), ("sync_folder", b"new")])
     def test_a_failed_sync_is_told_as_such(
-        self, disk: SimulatedDisk, call: str, left: bytes
+        self, disk: SimulatedDisk, call: Operation, left: bytes
     ) -> None:
         write_whole(disk, LOG, b"old")
-        disk.fail(call)  # type: ignore[arg-type]
+        disk.fail(call)
         with pytest.raises(SyncFailed, match="Input/output error"):
             write_whole(disk, LOG, b"new")
         assert disk.files() == {LOG: left}
