@@ -19,6 +19,7 @@ Three rules keep a line to be parted at `|` with no ambiguity, whatever a user s
 - `extra` is a JSON object, by the same rule.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +31,7 @@ from pandaq.message import Message, Record
 SEPARATOR: Final = b"|"
 _ESCAPED_SEPARATOR: Final = rb"\u007c"
 _PAYLOAD_FIELDS: Final = (2, 3)
+_NAME: Final = re.compile(rb"[A-Za-z0-9._-]+")  # A topicId or brokerId: see pandaq.ids.
 _MAX_OFFSET_DIGITS: Final = 19  # The index and the names of segments hold no longer ones.
 
 _json_text = msgspec.json.Decoder(msgspec.Raw)
@@ -122,7 +124,7 @@ class LineFormat:
         """
         if self.any_owner:
             owner, _, rest = line.partition(SEPARATOR)
-            if not owner or not owner.isascii():
+            if not _NAME.fullmatch(owner):
                 return None
         else:
             rest = line.removeprefix(self.owner + SEPARATOR)
@@ -133,7 +135,7 @@ class LineFormat:
             return None
         if self.topic_in_body:
             topic_id, _, body = body.partition(SEPARATOR)
-            if not topic_id or not topic_id.isascii():
+            if not _NAME.fullmatch(topic_id):
                 return None
         return int(offset) if _is_payload(body) else None
 

@@ -16,9 +16,8 @@ class InlineRef:
 
     def ask(self, message: Any, *, block: Literal[False] = False) -> Future[Any]:
         future: Future[Any] = pykka.ThreadingFuture()
-        if self._stopped:
-            raise pykka.ActorDeadError
         try:
+            self._refuse_if_stopped()
             future.set(self.actor.on_receive(message))
         except Exception:  # noqa: BLE001 (it is for the asker)
             future.set_exception()
@@ -26,6 +25,7 @@ class InlineRef:
         return future
 
     def tell(self, message: Any) -> None:
+        self._refuse_if_stopped()
         self.actor.on_receive(message)
         self._drain()
 
@@ -33,8 +33,14 @@ class InlineRef:
         return not self._stopped
 
     def stop(self, *, block: Literal[True] = True, timeout: float | None = None) -> bool:
-        self._stopped = True
+        if not self._stopped:
+            self._stopped = True
+            self.actor.on_stop()
         return True
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped:
+            raise pykka.ActorDeadError
 
     def _drain(self) -> None:
         inbox = self.actor.actor_inbox

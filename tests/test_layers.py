@@ -15,7 +15,7 @@ LAYERS: Final = [
     {"errors", "message"},
     {
         *("ids", "offsets", "routing", "assignments", "records", "retention"),
-        *("settings", "config", "config_file"),
+        *("settings", "config", "config_file", "limits"),
     },
     {"storage"},
     {"actors"},

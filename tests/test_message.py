@@ -13,7 +13,7 @@ from pandaq.message import Batch, Message, Record
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.text(),
     lambda values: st.lists(values) | st.dictionaries(st.text(), values),
-    max_leaves=9,
+    max_leaves=5,
 )
 
 

@@ -19,7 +19,7 @@ NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | NUMBERS | st.text(),
     lambda values: st.lists(values) | st.dictionaries(st.text(), values),
-    max_leaves=9,
+    max_leaves=5,
 )
 TEXTS = st.text() | st.text('ab|\\"\n\r\t\0/u007cü\u2028\U0001f43c')
 
@@ -75,7 +75,7 @@ def is_whole(line: bytes, head: re.Pattern[bytes]) -> bool:
 
 PAYLOAD = rb"(?P<offset>[1-9][0-9]{0,18})\|%b(?P<payload>[^|\n]*\|[^|\n]*(\|[^|\n]*)?)"
 PARTITION_LINE = re.compile(rb"orders\|3\|" + PAYLOAD % b"")
-INGRESS_LINE = re.compile(rb"[\0-\x7b\x7d-\x7f]+\|" + PAYLOAD % rb"[\0-\x7b\x7d-\x7f]+\|")
+INGRESS_LINE = re.compile(rb"[A-Za-z0-9._-]+\|" + PAYLOAD % rb"[A-Za-z0-9._-]+\|")
 
 
 def check_offset_of(line_format: LineFormat, line: bytes) -> None:
@@ -144,7 +144,7 @@ class TestRoundTrip:
         record = decode_record(line_of(message))
         assert line_of(Message(record.message_id, record.content)) == line_of(message)
 
-    @given(MESSAGES, st.dictionaries(st.text(), JSON_VALUES))
+    @given(MESSAGES, st.dictionaries(st.text(), st.text() | st.integers(), max_size=3))
     def test_a_sixth_field_changes_nothing_of_the_five(
         self, message: Message, extra: dict[str, Any]
     ) -> None:
@@ -244,6 +244,7 @@ class TestLineFormat:
         "line",
         [
             *(b"|1|orders|m|1", b"broker_1|1||m|1", b"broker_1|1|orders|m", b"broker_1|1|m"),
+            *(b"broker 1|1|orders|m|1", b"broker_1|1|ord\0\0s|m|1"),
             *(b"broker\xff|1|orders|m|1", b"broker_1|1|ord\xffers|m|1", b"broker_1||orders|m|1"),
         ],
     )

@@ -7,6 +7,7 @@ message is an `Ask[Future[R]]`, and `ask_later` waits for both.
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import pykka
@@ -29,10 +30,16 @@ class Ref(Protocol):
     """What an actor needs of a reference to another: pykka's own, or an inline one in a test."""
 
     def ask(self, message: Any, *, block: Literal[False]) -> Future[Any]:
-        """Send a message and return the future of its answer."""
+        """Send a message and return the future of its answer.
+
+        Where the actor has stopped, the future raises `pykka.ActorDeadError`.
+        """
 
     def tell(self, message: Any) -> None:
-        """Send a message that has no answer. It is lost where the actor stops first."""
+        """Send a message that has no answer. It is lost where the actor stops first.
+
+        Raises `pykka.ActorDeadError`.
+        """
 
     def is_alive(self) -> bool:
         """Tell whether the actor still takes messages."""
@@ -47,13 +54,14 @@ def ask(ref: Ref, message: Ask[R], timeout_s: float) -> R:
     Raises what the actor raises, `OutcomeUnknown` after `timeout_s` (the actor may still do it),
     `ShuttingDown` where the actor has stopped.
     """
-    return _ask_until(ref, message, time.monotonic() + timeout_s, timeout_s)
+    deadline = time.monotonic() + timeout_s
+    return _get(_send(ref, message), deadline, timeout_s)
 
 
 def ask_later(ref: Ref, message: Ask[Future[R]], timeout_s: float) -> R:
     """Ask an actor that answers with a future, and wait for that. Raises as `ask` does."""
     deadline = time.monotonic() + timeout_s
-    future = _ask_until(ref, message, deadline, timeout_s)
+    future = _get(_send(ref, message), deadline, timeout_s)
     return _get(future, deadline, timeout_s)
 
 
@@ -76,6 +84,12 @@ def ask_all(asks: Iterable[tuple[Ref, Ask[R]]], timeout_s: float) -> list[R]:
     return answers
 
 
+def tell(ref: Ref, message: object) -> None:
+    """Send a message that has no answer, and that an actor which has stopped does not miss."""
+    with suppress(pykka.ActorDeadError):
+        ref.tell(message)
+
+
 def answer(future: Future[R], call: Callable[[], R]) -> None:
     """Complete a future with what `call` returns, or with what it raises."""
     try:
@@ -86,15 +100,14 @@ def answer(future: Future[R], call: Callable[[], R]) -> None:
         future.set(result)
 
 
-def _ask_until(ref: Ref, message: Ask[R], deadline: float, timeout_s: float) -> R:
-    return _get(_send(ref, message), deadline, timeout_s)
+def refuse(futures: Iterable[Future[Any]]) -> None:
+    """Complete futures that an actor which stops will not come to: they raise `ShuttingDown`."""
+    for future in futures:
+        future.set_exception((ShuttingDown, ShuttingDown(), None))
 
 
 def _send(ref: Ref, message: Ask[R]) -> Future[R]:
-    try:
-        return ref.ask(message, block=False)
-    except pykka.ActorDeadError:
-        raise ShuttingDown from None
+    return ref.ask(message, block=False)
 
 
 def _get(future: Future[R], deadline: float, timeout_s: float) -> R:

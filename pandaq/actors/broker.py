@@ -12,7 +12,7 @@ from typing import Any, Final, assert_never
 
 import pykka
 
-from pandaq.actors.asking import Ask, R, Ref, ask, ask_all
+from pandaq.actors.asking import Ask, R, Ref, ask, ask_all, tell
 from pandaq.actors.messages import (
     AppendRouted,
     Commit,
@@ -75,8 +75,13 @@ class Broker(pykka.ThreadingActor):
 
     def _cycle(self) -> Outcome:
         try:
-            routed = self._route()
-            self._do_what_is_due()
+            try:
+                routed = self._route()
+            finally:
+                # Also where routing waits: what was accepted has to be durable in time.
+                self._sync_if_due()
+            self._checkpoint_if_due()
+            self._retain_if_due()
         except Unavailable as error:
             return self._blocked(error)
         self._trouble = None
@@ -95,18 +100,23 @@ class Broker(pykka.ThreadingActor):
             ask(self._ingress, Commit(batch.end_offset), self._timeout_s)
         return batch.count
 
-    def _do_what_is_due(self) -> None:
+    def _sync_if_due(self) -> None:
         now = time.monotonic()
-        config = self._config
-        if config.durability == "interval" and now >= self._sync_at:
+        if self._config.durability == "interval" and now >= self._sync_at:
             ask(self._ingress, Sync(), self._timeout_s)
-            self._sync_at = now + config.sync_interval_ms / 1000
-        if self._unsynced_bytes and (
-            now >= self._checkpoint_at or self._unsynced_bytes >= config.checkpoint_bytes
-        ):
+            self._sync_at = now + self._config.sync_interval_ms / 1000
+
+    def _checkpoint_if_due(self) -> None:
+        now = time.monotonic()
+        is_much = self._unsynced_bytes >= self._config.checkpoint_bytes
+        if self._unsynced_bytes and (is_much or now >= self._checkpoint_at):
             self._checkpoint()
-            self._checkpoint_at = now + config.checkpoint_interval_ms / 1000
-        if now >= self._retain_at:
+            self._checkpoint_at = now + self._config.checkpoint_interval_ms / 1000
+
+    def _retain_if_due(self) -> None:
+        """Retain behind a checkpoint only: a recovery cuts the partitions back to its ends."""
+        now = time.monotonic()
+        if not self._unsynced_bytes and now >= self._retain_at:
             self._retain_at = now + RETENTION_INTERVAL_S
             self._ask_topics(Retain())
 
@@ -139,7 +149,7 @@ class Broker(pykka.ThreadingActor):
             self._trouble = str(error)
             logger.error("routing waits: %s", error)
         if isinstance(error, StorageFailed) and error.closed:
-            self._ingress.tell(Refuse(error))
+            tell(self._ingress, Refuse(error))
         return Outcome.BLOCKED
 
     def _ask_topics(self, message: Ask[R]) -> list[R]:

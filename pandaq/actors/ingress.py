@@ -9,7 +9,7 @@ from typing import Any, assert_never
 
 import pykka
 
-from pandaq.actors.asking import Future
+from pandaq.actors.asking import Future, refuse
 from pandaq.actors.messages import (
     Append,
     AwaitArrival,
@@ -73,10 +73,15 @@ class Ingress(pykka.ThreadingActor):
                 assert_never(message)
         return None
 
+    def on_stop(self) -> None:
+        """Tell those whose flush would come too late that nothing of theirs was kept."""
+        refuse(future for _, _, future in self._gathered)
+
     def _gather(self, message: Append) -> Future[None]:
         """Put messages with the others that wait for the next flush."""
         if self._refusal:
-            raise self._refusal
+            # Without its traceback, to which every raise would add.
+            raise self._refusal.with_traceback(None)
         size = sum(map(len, message.bodies))
         # What is alone always finds room, or a large request never would.
         if self._backlog_bytes and self._backlog_bytes + size > self._max_backlog_bytes:

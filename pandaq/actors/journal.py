@@ -7,11 +7,11 @@ from typing import Any, assert_never
 
 import pykka
 
-from pandaq.actors.asking import Future
-from pandaq.actors.messages import Flush, Record
+from pandaq.actors.asking import Future, refuse
+from pandaq.actors.messages import DescribeTrouble, Flush, Record
 from pandaq.storage.journal import Journal
 
-Message = Record | Flush
+Message = Record | Flush | DescribeTrouble
 
 
 class JournalKeeper(pykka.ThreadingActor):
@@ -31,8 +31,14 @@ class JournalKeeper(pykka.ThreadingActor):
                 return self._gather(message)
             case Flush():
                 return self._flush()
+            case DescribeTrouble():
+                return self._journal.guard.failure
             case _:
                 assert_never(message)
+
+    def on_stop(self) -> None:
+        """Tell those whose flush would come too late that nothing of theirs was kept."""
+        refuse(future for _, future in self._gathered)
 
     def _gather(self, message: Record) -> Future[None]:
         if not self._gathered:

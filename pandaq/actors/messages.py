@@ -2,11 +2,11 @@
 
     Ingress      Append, Flush, Read, Commit, Sync, Release, AwaitArrival, Refuse,
                  DescribeQueue
-    Journal      Record, Flush
+    Journal      Record, Flush, DescribeTrouble
     Partition    AppendRouted, Read, ReadOrWait, Forget, WakeAll, CheckCommit, Commit, Sync,
                  Retain, DescribeQueue
     Topic        AppendRouted, Sync, Retain, DescribeTopic
-    Registry     Register, Claim, DescribeAssignments
+    Registry     Register, Claim, DescribeAssignments, DescribeTrouble
     Broker       Cycle, Drain, DescribeTrouble
     Scheduler    Tick
 
@@ -121,8 +121,11 @@ class AwaitArrival(Ask[Future[None]]):
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
-    """To Ingress: accept nothing from now on, and say why."""
+class Refuse(Ask[None]):
+    """To Ingress: accept nothing from now on, and say why.
+
+    Whoever waits for the answer will read all that was accepted.
+    """
 
     reason: Unavailable
 
@@ -174,7 +177,11 @@ class Drain(Ask[Outcome]):
 
 @dataclass(frozen=True, slots=True)
 class DescribeTrouble(Ask[str | None]):
-    """To Broker: what stands in the way of routing."""
+    """What keeps an actor from its work; None where nothing does.
+
+    To Broker: what stands in the way of routing. To Journal and Registry: why their file is closed
+    for writing.
+    """
 
 
 @dataclass(frozen=True, slots=True)

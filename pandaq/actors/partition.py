@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 import pykka
 
-from pandaq.actors.asking import Future, Ref, answer, ask_later
+from pandaq.actors.asking import Future, Ref, answer, ask_later, refuse
 from pandaq.actors.messages import (
     AppendRouted,
     CheckCommit,
@@ -94,6 +94,10 @@ class Partition(pykka.ThreadingActor):
             case _:
                 assert_never(message)
         return None
+
+    def on_stop(self) -> None:
+        """Let nobody wait for what will not come."""
+        refuse(future for _, future in self._waiting)
 
     def _append(self, messages: Sequence[Routed]) -> None:
         """Append what is not there yet: a cycle that failed half-way comes again as a whole."""

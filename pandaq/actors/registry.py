@@ -7,12 +7,19 @@ from typing import Any, assert_never
 import pykka
 
 from pandaq.actors.asking import Ref, ask
-from pandaq.actors.messages import CheckCommit, Claim, DescribeAssignments, Register
+from pandaq.actors.messages import (
+    CheckCommit,
+    Claim,
+    DescribeAssignments,
+    DescribeTrouble,
+    Register,
+)
 from pandaq.assignments import Assignments
+from pandaq.errors import StorageFailed
 from pandaq.storage.store import AssignmentLog
 from pandaq.storage.tpc_log import Assignment
 
-Message = Register | Claim | DescribeAssignments
+Message = Register | Claim | DescribeAssignments | DescribeTrouble
 
 
 class Registry(pykka.ThreadingActor):
@@ -31,6 +38,7 @@ class Registry(pykka.ThreadingActor):
         self._partitions = partitions
         self._log = log
         self._ask_timeout_s = ask_timeout_s
+        self._trouble: str | None = None
         self._topics = {
             topic_id: Assignments(
                 topic_id,
@@ -57,6 +65,8 @@ class Registry(pykka.ThreadingActor):
                 return {
                     (each.topic_id, each.partition_id): each.consumer_id for each in self._all()
                 }
+            case DescribeTrouble():
+                return self._trouble
             case _:
                 assert_never(message)
 
@@ -80,7 +90,11 @@ class Registry(pykka.ThreadingActor):
         if assignments is self._topics[topic_id]:
             return
         after = {**self._topics, topic_id: assignments}
-        self._log.write(_lines(after))
+        try:
+            self._log.write(_lines(after))
+        except StorageFailed as error:
+            self._trouble = error.reason if error.closed else None
+            raise
         self._topics = after
 
     def _all(self) -> list[Assignment]:

@@ -6,7 +6,7 @@ so that a flood of single messages is routed in batches. It sleeps on its own be
 
 import logging
 import time
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import pykka
 
@@ -16,6 +16,9 @@ from pandaq.config import Config
 from pandaq.errors import OutcomeUnknown
 
 logger = logging.getLogger(__name__)
+
+MAX_SLEEP_S: Final = 0.5
+"""However long the intervals are, a stop waits no longer than this."""
 
 
 class Scheduler(pykka.ThreadingActor):
@@ -31,7 +34,7 @@ class Scheduler(pykka.ThreadingActor):
         self._gap_s = config.cycle_gap_ms / 1000
         self._timeout_s = config.ask_timeout_ms / 1000
         self._arrival: Future[None] | None = None
-        self._next_cycle_at = 0.0
+        self._next_cycle_at = time.monotonic()
 
     def on_receive(self, message: Tick) -> Any:
         """Handle one message; see `pandaq.actors.messages`."""
@@ -42,26 +45,34 @@ class Scheduler(pykka.ThreadingActor):
                 assert_never(message)
 
     def _tick(self) -> None:
-        """Have one cycle done, then wait until the next one is due."""
-        self._next_cycle_at = time.monotonic() + self._gap_s
+        """Sleep for a part of the time until the next cycle is due, or have it done."""
+        left_s = self._next_cycle_at - time.monotonic()
+        if left_s > 0:
+            time.sleep(min(left_s, MAX_SLEEP_S))
+        else:
+            self._cycle()
+        self.actor_ref.tell(Tick())
+
+    def _cycle(self) -> None:
+        """Have one cycle done, and decide when the next one is due."""
+        begun_at = time.monotonic()
         try:
             outcome = ask(self._broker, Cycle(), self._timeout_s)
             if outcome is Outcome.IDLE:
                 self._await_arrival()
-                time.sleep(max(self._next_cycle_at - time.monotonic(), 0))
+                self._next_cycle_at = begun_at + self._gap_s
             elif outcome is Outcome.BLOCKED:
-                time.sleep(self._interval_s)
+                self._next_cycle_at = time.monotonic() + self._interval_s
         except OutcomeUnknown as error:
             # The cycle goes on, and the next one queues behind it.
             logger.warning("the broker loop is slow: %s", error)
-        self.actor_ref.tell(Tick())
 
     def _await_arrival(self) -> None:
         """Wait for a message to route, for `intervalMs` at most."""
         if self._arrival is None:
             self._arrival = ask(self._ingress, AwaitArrival(), self._timeout_s)
         try:
-            self._arrival.get(timeout=self._interval_s)
+            self._arrival.get(timeout=min(self._interval_s, MAX_SLEEP_S))
         except pykka.Timeout:
             return
         self._arrival = None

@@ -1,22 +1,16 @@
-"""The whole broker, started and stopped: what an embedding program holds, and what the web asks.
-
-Startup is a list and shutdown is that list reversed. References go through constructors only, so an
-actor can ask only those that started before it: there is no circle, hence no deadlock.
-"""
+"""The whole broker: what an embedding program holds, and what the web asks."""
 
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import pykka
 
-from pandaq.actors.asking import Ask, R, Ref, ask, ask_all, ask_later
-from pandaq.actors.broker import Broker
-from pandaq.actors.ingress import Ingress
-from pandaq.actors.journal import JournalKeeper
+from pandaq.actors.asking import Ask, R, Ref, ask, ask_all, ask_later, tell
+from pandaq.actors.crew import Crew, Spawn, spawn_thread
 from pandaq.actors.messages import (
     Append,
     Claim,
@@ -25,58 +19,32 @@ from pandaq.actors.messages import (
     DescribeQueue,
     DescribeTopic,
     DescribeTrouble,
-    Drain,
     Forget,
     QueueDescription,
     Read,
     ReadOrWait,
-    Refuse,
     Register,
-    Tick,
-    WakeAll,
 )
-from pandaq.actors.partition import Partition
-from pandaq.actors.registry import Registry
-from pandaq.actors.scheduler import Scheduler
-from pandaq.actors.topic import Topic
 from pandaq.config import Config
-from pandaq.errors import (
-    InvalidRequest,
-    PandaqError,
-    PartitionNotFound,
-    PayloadTooLarge,
-    ShuttingDown,
-    TopicNotFound,
-)
-from pandaq.ids import check_consumer_id, check_message_id
+from pandaq.errors import PandaqError, PartitionNotFound, ShuttingDown, TopicNotFound
+from pandaq.ids import check_consumer_id
+from pandaq.limits import check_messages
 from pandaq.message import Batch, Message
 from pandaq.offsets import Offsets
 from pandaq.records import encode_payload
 from pandaq.storage.disk import Disk, LocalDisk
-from pandaq.storage.journal import partition_key
 from pandaq.storage.log import Clock
 from pandaq.storage.recovery import open_store
-from pandaq.storage.store import Store, TopicStore
 
 logger = logging.getLogger(__name__)
 
 WANTED_CHECK_S: Final = 1.0
 """How often a waiting read looks whether it is still wanted."""
-MIN_STOP_S: Final = 0.5
-"""What every actor gets to stop, however late it is."""
-
-Spawn = Callable[..., Ref]
-"""Makes an actor of a class and its constructor's arguments, and returns its reference."""
 
 
 def wall_clock_ms() -> int:
     """Return the time in milliseconds since 1970 (UTC)."""
     return time.time_ns() // 1_000_000
-
-
-def spawn_thread(actor_class: type[pykka.ThreadingActor], *args: Any) -> Ref:
-    """Start an actor in a thread of its own."""
-    return actor_class.start(*args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +95,9 @@ class System:
         self._clock = clock
         self._spawn = spawn
         self._timeout_s = self.config.ask_timeout_ms / 1000
-        self._store: Store | None = None
-        self._actors: dict[str, Ref] = {}
-        self._partitions: dict[str, list[Ref]] = {}
-        self._topics: dict[str, Ref] = {}
+        self._crew: Crew | None = None
+        self.topics: Mapping[str, int] = {each.id: each.partitions for each in self.config.topics}
+        """The topics, id to partitions."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -148,7 +115,7 @@ class System:
 
     def start(self) -> None:
         """Open and recover the data directory, then start the actors, each after those it asks."""
-        store = self._store = open_store(self.config, self._disk, self._clock)
+        store = open_store(self.config, self._disk, self._clock)
         for finding in store.findings:
             logger.warning("%s", finding)
         logger.info(
@@ -157,48 +124,42 @@ class System:
             len(store.topics),
             store.routed,
         )
+        crew = Crew(store, self.config, self._clock, self._spawn)
         try:
-            self._start_actors(store)
+            crew.start()
         except BaseException:
-            self.abandon()
+            crew.stop(time.monotonic())
             raise
+        self._crew = crew
 
     def wake_all(self) -> None:
         """Answer every waiting consumer now, and all who would wait from now on."""
-        for partition in (ref for refs in self._partitions.values() for ref in refs):
-            if partition.is_alive():
-                partition.tell(WakeAll())
+        if self._crew:
+            self._crew.wake_all()
 
     def stop(self) -> None:
         """Accept nothing more, route what is there, write a checkpoint, stop in reverse order.
 
         Takes `stopTimeoutMs` at most; what is not routed by then is routed by the next start.
         """
-        if self._store is None:
-            return
         deadline = time.monotonic() + self.config.stop_timeout_ms / 1000
-        self._refuse()
-        self.wake_all()
-        self._stop_actor("scheduler", deadline)
-        self._drain(deadline)
-        self._stop_all(deadline)
+        crew, self._crew = self._crew, None
+        if crew:
+            crew.wake_all()
+            crew.drain(deadline)
+            crew.stop(deadline)
 
     def abandon(self) -> None:
         """Stop at once: nothing is routed and no checkpoint is written; the next start recovers."""
-        self._stop_all(time.monotonic())
+        crew, self._crew = self._crew, None
+        if crew:
+            crew.stop(time.monotonic())
 
     def dead_actors(self) -> list[str]:
         """Return the names of actors that have died though nobody stopped them."""
-        if self._store is None:
-            return []
-        return [name for name, ref in self._actors.items() if not ref.is_alive()]
+        return self._crew.dead() if self._crew else []
 
     # -- what callers ask
-
-    @property
-    def topics(self) -> Mapping[str, int]:
-        """The topics, id to partitions."""
-        return {topic_id: len(refs) for topic_id, refs in self._partitions.items()}
 
     def append(self, topic_id: str, messages: Sequence[Message]) -> None:
         """Append messages to a topic, all or none; they are durable when this returns.
@@ -206,18 +167,20 @@ class System:
         The content of each is trusted to be valid JSON (see `Message`). Raises `InvalidRequest`,
         `PayloadTooLarge`, `BufferFull`, `StorageFull`, `StorageFailed`.
         """
-        self._refs_of(topic_id)
-        bodies = self._bodies(topic_id.encode() + b"|", messages)
-        ask_later(self._ingress, Append(bodies), self._timeout_s)
+        self._check_topic(topic_id)
+        check_messages(messages, self.config)
+        prefix = topic_id.encode() + b"|"
+        bodies = [prefix + encode_payload(message) for message in messages]
+        ask_later(self._running.ingress, Append(bodies), self._timeout_s)
 
     def register(self, topic_id: str, consumer_id: str) -> int:
         """Give a consumer a partition, the same one each time; return its number.
 
         Raises `InvalidRequest`, `NoPartitionAvailable`, `StorageFull`, `StorageFailed`.
         """
-        self._refs_of(topic_id)
+        self._check_topic(topic_id)
         check_consumer_id(consumer_id)
-        return self._ask(self._registry, Register(topic_id, consumer_id))
+        return self._ask(self._running.registry, Register(topic_id, consumer_id))
 
     def read(
         self,
@@ -242,7 +205,7 @@ class System:
                     return future.get(timeout=min(left, WANTED_CHECK_S))
                 except pykka.Timeout:
                     continue
-            partition.tell(Forget(future))
+            tell(partition, Forget(future))
         return self._ask(partition, Read(max_messages, max_bytes))
 
     def commit(self, topic_id: str, partition_id: int, consumer_id: str, offset: int) -> Offsets:
@@ -252,14 +215,15 @@ class System:
         """
         partition = self._partition(topic_id, partition_id)
         check_consumer_id(consumer_id)
-        self._ask(self._registry, Claim(topic_id, partition_id, consumer_id, offset))
+        self._ask(self._running.registry, Claim(topic_id, partition_id, consumer_id, offset))
         return self._ask(partition, Commit(offset))
 
     def describe(self) -> Description:
         """Return the offsets and buffers of everything."""
-        asks = [(ref, DescribeTopic()) for ref in self._topics.values()]
-        partitions = dict(zip(self._topics, ask_all(asks, self._timeout_s), strict=True))
-        consumers = self._ask(self._registry, DescribeAssignments())
+        crew = self._running
+        asks = [(ref, DescribeTopic()) for ref in crew.topics.values()]
+        partitions = dict(zip(crew.topics, ask_all(asks, self._timeout_s), strict=True))
+        consumers = self._ask(crew.registry, DescribeAssignments())
         topics = [
             TopicDescription(
                 topic_id,
@@ -268,7 +232,7 @@ class System:
             )
             for topic_id, queues in partitions.items()
         ]
-        return Description(topics, self._ask(self._ingress, DescribeQueue()))
+        return Description(topics, self._ask(crew.ingress, DescribeQueue()))
 
     def problems(self) -> list[str]:
         """Return what keeps the broker from working, a sentence each; none where it is healthy."""
@@ -276,120 +240,48 @@ class System:
         if dead:
             return [f"the actor '{name}' has died; restart the broker" for name in dead]
         try:
-            description = self.describe()
-            trouble = self._ask(self._broker, DescribeTrouble())
+            failures = self._failures()
+            trouble = self._ask(self._running.broker, DescribeTrouble())
         except PandaqError as error:
             return [str(error)]
-        queues = {"the ingress log": description.ingress}
-        for topic in description.topics:
-            for number, queue in enumerate(topic.partitions):
-                queues[f"partition {number} of topic '{topic.topic_id}'"] = queue
-        failed = [
-            f"{name} is closed for writing ({queue.failure}); check the disk, then restart"
-            for name, queue in queues.items()
-            if queue.failure
+        closed = [
+            f"{name} is closed for writing ({failure}); check the disk, then restart"
+            for name, failure in failures.items()
+            if failure
         ]
-        return failed + ([f"routing waits: {trouble}"] if trouble else [])
+        return closed + ([f"routing waits: {trouble}"] if trouble else [])
 
     # -- inside
 
-    def _start_actors(self, store: Store) -> None:
-        for topic_id, topic in store.topics.items():
-            self._start_topic(topic_id, topic)
-        self._ingress = self._start("ingress", Ingress, store.ingress, self.config)
-        assignments = (store.assignments, store.assignment_log)
-        self._registry = self._start(
-            "registry", Registry, self._partitions, *assignments, self._timeout_s
-        )
-        self._broker = self._start(
-            "broker", Broker, self._ingress, self._topics, store.checkpoints, self.config
-        )
-        self._scheduler = self._start(
-            "scheduler", Scheduler, self._ingress, self._broker, self.config
-        )
-        self._scheduler.tell(Tick())
-
-    def _start(self, name: str, actor_class: type[pykka.ThreadingActor], *args: Any) -> Ref:
-        ref = self._actors[name] = self._spawn(actor_class, *args)
-        return ref
-
-    def _start_topic(self, topic_id: str, topic: TopicStore) -> None:
-        journal = self._start(f"journal of {topic_id}", JournalKeeper, topic.journal)
-        self._partitions[topic_id] = [
-            self._start(
-                f"partition {number} of {topic_id}",
-                Partition,
-                partition_key(topic_id, number),
-                queue,
-                journal,
-                topic.retention,
-                self._clock,
-                self._timeout_s,
-            )
-            for number, queue in enumerate(topic.partitions)
-        ]
-        self._topics[topic_id] = self._start(
-            f"topic {topic_id}", Topic, self._partitions[topic_id], self._timeout_s
-        )
-
-    def _refuse(self) -> None:
-        if self._ingress.is_alive():
-            self._ingress.tell(Refuse(ShuttingDown()))
-
-    def _drain(self, deadline: float) -> None:
-        left = max(deadline - time.monotonic(), 0)
-        try:
-            ask(self._broker, Drain(left / 2), left)
-        except PandaqError as error:
-            logger.warning("stopping without a checkpoint, the next start recovers: %s", error)
-
-    def _stop_all(self, deadline: float) -> None:
-        store, self._store = self._store, None
-        stopped = [self._stop_actor(name, deadline) for name in reversed(list(self._actors))]
-        if store and all(stopped):
-            store.close()
-
-    def _stop_actor(self, name: str, deadline: float) -> bool:
-        timeout_s = max(deadline - time.monotonic(), MIN_STOP_S)
-        try:
-            self._actors[name].stop(block=True, timeout=timeout_s)
-        except pykka.Timeout:
-            logger.warning("the actor '%s' does not stop; its files stay open", name)
-            return False
-        return True
+    @property
+    def _running(self) -> Crew:
+        if self._crew is None:
+            raise ShuttingDown
+        return self._crew
 
     def _ask(self, ref: Ref, message: Ask[R]) -> R:
         return ask(ref, message, self._timeout_s)
 
-    def _refs_of(self, topic_id: str) -> list[Ref]:
-        try:
-            return self._partitions[topic_id]
-        except KeyError:
-            raise TopicNotFound(topic_id) from None
+    def _check_topic(self, topic_id: str) -> None:
+        if topic_id not in self.topics:
+            raise TopicNotFound(topic_id)
 
     def _partition(self, topic_id: str, partition_id: int) -> Ref:
-        refs = self._refs_of(topic_id)
+        self._check_topic(topic_id)
+        refs = self._running.partitions[topic_id]
         if not 0 <= partition_id < len(refs):
             raise PartitionNotFound(topic_id, partition_id, len(refs))
         return refs[partition_id]
 
-    def _bodies(self, prefix: bytes, messages: Sequence[Message]) -> list[bytes]:
-        limit = self.config.max_message_bytes
-        if not messages:
-            raise InvalidRequest("there is no message; send at least one")
-        if len(messages) > self.config.max_batch_messages:
-            raise PayloadTooLarge(
-                "the batch", len(messages), self.config.max_batch_messages, "maxBatchMessages"
-            )
-        bodies = []
-        for number, message in enumerate(messages):
-            try:
-                check_message_id(message.message_id)
-            except InvalidRequest as error:
-                where = f"message {number}: " if len(messages) > 1 else ""
-                raise InvalidRequest(f"{where}{error}") from None
-            if len(message.content) > limit:
-                what = f"the content of message {number} (messageId {message.message_id!r})"
-                raise PayloadTooLarge(what, len(message.content), limit, "maxMessageBytes")
-            bodies.append(prefix + encode_payload(message))
-        return bodies
+    def _failures(self) -> dict[str, str | None]:
+        """Return why each file cannot be written, by what it is called."""
+        crew, description = self._running, self.describe()
+        failures = {"the ingress log": description.ingress.failure}
+        for topic in description.topics:
+            for number, queue in enumerate(topic.partitions):
+                failures[f"partition {number} of topic '{topic.topic_id}'"] = queue.failure
+        for topic_id, journal in crew.journals.items():
+            trouble = self._ask(journal, DescribeTrouble())
+            failures[f"the offsets file of topic '{topic_id}'"] = trouble
+        failures["TPC.log"] = self._ask(crew.registry, DescribeTrouble())
+        return failures

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from pandaq.errors import DataDirError
+from pandaq.storage.config_log import write_config_log
 from pandaq.storage.disk import Disk, Lock
 from pandaq.storage.whole import write_whole
 
 _TOPIC_FOLDER: Final = re.compile(r"topic_(.+)")
-_PARTITION_LOG: Final = re.compile(r"partition_(\d+)\..*")
+_PARTITION_FILE: Final = re.compile(r"partition_(\d+)(\.\d{20})?\.(log|index)(\.tmp)?")
+_SET_ASIDE: Final = re.compile(r".+\.offset-\d+(\.byte-\d+)?(\.tmp)?")
 
 
 class DataDir:
@@ -84,7 +86,7 @@ class DataDir:
         for name in self._disk.list(self.topics):
             if match := _TOPIC_FOLDER.fullmatch(name):
                 files = self._disk.list(self.topics / name)
-                numbers = [int(m[1]) for file in files if (m := _PARTITION_LOG.fullmatch(file))]
+                numbers = [int(m[1]) for file in files if (m := _PARTITION_FILE.fullmatch(file))]
                 if numbers:
                     found[match[1]] = max(numbers) + 1
         return found
@@ -106,24 +108,22 @@ class DataDir:
         for name in self._disk.list(self.topics):
             if match := _TOPIC_FOLDER.fullmatch(name):
                 self.delete_topic(match[1])
-        self._delete_files(self.damaged)
+        self._delete_files(self.damaged, _SET_ASIDE)
         for folder in (self.topics, self.damaged):
-            if not self._disk.list(folder):
-                self._disk.delete_folder(folder)
-        for path in self._ingress_files():
-            self._disk.delete(path)
-        for path in (self.checkpoint, self.tpc_log, self.config_log):
-            self._disk.delete(path)
-        self._disk.sync_folder(self.ingress_log.parent)
-        self._disk.sync_folder(self.root)
+            self._delete_if_empty(folder)
+        self._delete_files(self.ingress_log.parent, self._ingress_file())
+        self._delete_files(self.root, _named(self.checkpoint, self.tpc_log))
+        # Says that there are no topics, and that this is a data directory, whatever else is in it.
+        write_config_log(self._disk, self.config_log, {})
         self._disk.delete(self._wipe_mark)
         self._disk.sync_folder(self.root)
 
     def delete_topic(self, topic_id: str) -> None:
-        """Delete a topic's folder. Raises `OSError`."""
+        """Delete a topic's files, and its folder where nothing else is in it. Raises `OSError`."""
         folder = self.topic_folder(topic_id)
-        self._delete_files(folder)
-        self._disk.delete_folder(folder)
+        self._delete_files(folder, _PARTITION_FILE)
+        self._delete_files(folder, _named(self.offsets_file(topic_id)))
+        self._delete_if_empty(folder)
         self._disk.sync_folder(self.topics)
 
     def set_aside(self, name: str, data: bytes) -> Path:
@@ -133,27 +133,38 @@ class DataDir:
         write_whole(self._disk, path, data)
         return path
 
-    def _delete_files(self, folder: Path) -> None:
-        for name in self._disk.list(folder):
+    def has_ingress_log(self) -> bool:
+        """Whether there is anything of the ingress log; an index alone is nothing."""
+        names = self._disk.list(self.ingress_log.parent)
+        logs = filter(self._ingress_file().fullmatch, names)
+        return any(not name.endswith((".index", ".tmp")) for name in logs)
+
+    def _ingress_file(self) -> re.Pattern[str]:
+        stem, suffix = re.escape(self.ingress_log.stem), re.escape(self.ingress_log.suffix)
+        return re.compile(rf"{stem}(\.\d{{20}})?({suffix}|\.index)(\.tmp)?")
+
+    def _delete_files(self, folder: Path, ours: re.Pattern[str]) -> None:
+        for name in filter(ours.fullmatch, self._disk.list(folder)):
             self._disk.delete(folder / name)
         if self._disk.exists(folder):
             self._disk.sync_folder(folder)
 
-    def _ingress_files(self) -> list[Path]:
-        stem, suffix = re.escape(self.ingress_log.stem), re.escape(self.ingress_log.suffix)
-        pattern = re.compile(rf"{stem}(\.\d{{20}})?({suffix}|\.index)(\.tmp)?")
-        folder = self.ingress_log.parent
-        return [folder / name for name in self._disk.list(folder) if pattern.fullmatch(name)]
-
-    def has_ingress_log(self) -> bool:
-        """Whether there is anything of the ingress log."""
-        return bool(self._ingress_files())
+    def _delete_if_empty(self, folder: Path) -> None:
+        if not self._disk.list(folder):
+            self._disk.delete_folder(folder)
 
     def _check_ours(self) -> None:
         """Refuse a folder with something in it that no broker has made."""
         names = set(self._disk.list(self.root))
         proof = {self.config_log, self.checkpoint, self.tpc_log, self._wipe_mark}
-        first_start = {self._lock_file.name, self.config_log.name + ".tmp"}
+        # What a first start may have left that ended before it wrote any of these.
+        first_start = {
+            self._lock_file.name,
+            self.config_log.name + ".tmp",
+            self._wipe_mark.name + ".tmp",
+        }
+        if self.ingress_log.is_relative_to(self.root):
+            first_start.update(self.ingress_log.relative_to(self.root).parts[:-1][:1])
         if names - first_start and names.isdisjoint(path.name for path in proof):
             raise DataDirError(
                 f"{self.root} is not empty and is no data directory of Panda-Q (it has no "
@@ -169,3 +180,8 @@ class DataDir:
                 "stop that one, or choose another data directory (--data)"
             )
         self._locks.append(lock)
+
+
+def _named(*paths: Path) -> re.Pattern[str]:
+    """Return a pattern of these files' names, and of what writing them may have left."""
+    return re.compile(rf"({'|'.join(re.escape(path.name) for path in paths)})(\.tmp)?")

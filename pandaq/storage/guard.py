@@ -18,7 +18,7 @@ class SyncFailed(OSError):
     """Something that had to be durable may not be."""
 
 
-def must_succeed(call: Callable[[], None]) -> None:
+def must_succeed(call: Callable[[], object]) -> None:
     """Do `call`, a sync or the undoing of a write, after whose failure nothing may be written.
 
     Raises `SyncFailed`.

@@ -77,7 +77,11 @@ class Index:
 
     def __init__(self, file: File) -> None:
         self._file = file
-        self._count = file.size() // ENTRY_BYTES
+        try:
+            self._count = file.size() // ENTRY_BYTES
+        except BaseException:
+            file.close()
+            raise
         self._window: list[IndexEntry] = []
         self._window_start = 0
 

@@ -44,8 +44,11 @@ class Journal:
         if not disk.exists(path):
             write_sealed(disk, path, [])
         self._file: File = disk.open(path)
-        self._size = self._file.size()
-        self._load()
+        try:
+            self._load()
+        except BaseException:
+            self.close()
+            raise
 
     def read_offset(self, key: str) -> int:
         """Return the readOffset of a key; 0 for one that was never committed."""
@@ -59,7 +62,7 @@ class Journal:
         data = seal(_lines(updates))
         with self.guard.writing():
             if self._size > REWRITE_BYTES:
-                self._rewrite()
+                self._rewrite(self.offsets)
             try:
                 self._file.write(self._size, data)
             except OSError:
@@ -71,37 +74,43 @@ class Journal:
 
     def forget(self, keys: Iterable[str]) -> None:
         """Drop keys for good. Raises `StorageFull`, `StorageFailed`."""
-        for key in keys:
-            self.offsets.pop(key, None)
+        dropped = set(keys)
+        kept = {key: value for key, value in self.offsets.items() if key not in dropped}
         with self.guard.writing():
-            self._rewrite()
+            self._rewrite(kept)
+        self.offsets = kept
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""
         self._file.close()
 
     def _load(self) -> None:
+        self._size = self._file.size()
         unsealed = unseal(self._file.read(0, self._size))
         if unsealed.end < self._size:
             self.findings.append(TailCut(self.path, unsealed.end, self._size - unsealed.end))
             self._file.truncate(unsealed.end)
             self._size = unsealed.end
-        # What a run that was killed wrote is told from now on, so it must not go back.
+        # What a run that was killed has written is told from now on, so it may not go back.
         self._file.sync()
+        self._disk.sync_folder(self.path.parent)
         for block in unsealed.damaged:
             self.findings.append(Damage(self.path, block.position, block.length, 1, 0))
         for line in unsealed.lines:
             key, log_end, read = line.rsplit("|", 2)
             self.offsets[key] = Offsets(int(log_end), int(read))
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, offsets: Mapping[str, Offsets]) -> None:
         """Put the file in place anew; where that fails, the old one goes on."""
         self._file.close()
         try:
-            write_sealed(self._disk, self.path, _lines(self.offsets))
+            write_sealed(self._disk, self.path, _lines(offsets))
         finally:
-            self._file = self._disk.open(self.path)
-            self._size = self._file.size()
+            must_succeed(self._reopen)
+
+    def _reopen(self) -> None:
+        self._file = self._disk.open(self.path)
+        self._size = self._file.size()
 
 
 def _lines(offsets: Mapping[str, Offsets]) -> list[str]:

@@ -55,15 +55,17 @@ class Log:
         self._segment_bytes = segment_bytes
         self._clock = clock
         self._dirty = False
+        self._findings: list[Finding] = []
         self._reader: Segment | None = None
         self._described: dict[int, SealedSegment] = {}
+        self._active: Segment | None = None
         names = disk.list(path.parent)
         self._sealed = self._firsts(names, path.suffix)
-        first = self._first_of_active(names)
-        self._active: Segment | None = self._open(path, first)
-        self.end = self._active.last
-        if path.name not in names:
-            disk.sync_folder(path.parent)
+        try:
+            self.end = self._open_active(self._first_of_active(names)).last
+        except BaseException:
+            self.close()
+            raise
 
     # -- writing
 
@@ -101,7 +103,7 @@ class Log:
             self._close_reader()
             self._disk.replace(self._path_of(first, self.path.suffix), self.path)
             self._disk.sync_folder(self.path.parent)
-            self._active = self._open(self.path, first)
+            self._open_active(first)
         if self._active:
             self._active.cut(offset)
             self.end = self._active.last
@@ -118,7 +120,7 @@ class Log:
         elif self._active:
             self._delete(self._active)
         self.end = offset
-        self._active = self._begin()
+        self._open_active(offset + 1)
 
     # -- reading
 
@@ -140,14 +142,16 @@ class Log:
                 if blocks or following is None:
                     return blocks
                 offset = following
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # ValueError: the file is closed, since sealing it and opening it again both failed.
             raise StorageFailed(self.path, str(error)) from error
         return []
 
     def raw(self, damage: Damage) -> bytes:
         """Return the damaged bytes as they are. Raises `OSError`."""
-        segment, _ = self._segment_of(damage.first)
-        return segment.raw(damage.position, damage.length)
+        sealed = [n for n in self._sealed if self._path_of(n, self.path.suffix) == damage.path]
+        segment = self._sealed_segment(sealed[0]) if sealed else self._active
+        return segment.raw(damage.position, damage.length) if segment else b""
 
     # -- making room
 
@@ -183,11 +187,10 @@ class Log:
 
     def take_findings(self) -> list[Finding]:
         """Return what was found and put right since the last call."""
-        findings: list[Finding] = []
-        for segment in (self._reader, self._active):
-            if segment:
-                findings += segment.findings
-                segment.findings = []
+        for segment in filter(None, (self._reader, self._active)):
+            self._findings += segment.findings
+            segment.findings = []
+        findings, self._findings = self._findings, []
         return findings
 
     def close(self) -> None:
@@ -199,11 +202,11 @@ class Log:
     # -- segments
 
     def _segment_to_write(self) -> Segment:
-        if self._active and self._active.size >= self._segment_bytes:
-            self._seal(self._active)
-        if not self._active:
-            self._active = self._begin()
-        return self._active
+        active = self._active
+        # One without a line is not sealed: the next one would have the same first offset.
+        if active and active.size >= self._segment_bytes and active.last >= active.first:
+            self._seal(active)
+        return self._active or self._open_active(self.end + 1)
 
     def _seal(self, active: Segment) -> None:
         """Sync and rename the active segment. Where that fails, it is still the active one."""
@@ -213,18 +216,21 @@ class Log:
         try:
             self._disk.replace(self.path, self._path_of(active.first, self.path.suffix))
         except OSError:
-            must_succeed(lambda: self._reopen(active.first))
+            must_succeed(lambda: self._open_active(active.first))
             raise
         self._sealed.append(active.first)
         self._active = None
         # Durable before the next segment takes the name, or a crash might leave only one of them.
         must_succeed(lambda: self._disk.sync_folder(self.path.parent))
 
-    def _reopen(self, first: int) -> None:
-        self._active = self._open(self.path, first)
+    def _open_active(self, first: int) -> Segment:
+        """Open the active segment, and make durable what a run that was killed has left of it.
 
-    def _begin(self) -> Segment:
-        segment = self._open(self.path, self.end + 1)
+        A crash could undo that later, and would mix it with what is written in its place.
+        """
+        self._active = segment = self._open(self.path, first)
+        must_succeed(segment.sync)
+        must_succeed(segment.sync_index)
         must_succeed(lambda: self._disk.sync_folder(self.path.parent))
         return segment
 
@@ -254,6 +260,7 @@ class Log:
 
     def _close_reader(self) -> None:
         if self._reader:
+            self._findings += self._reader.findings
             self._reader.close()
             self._reader = None
 

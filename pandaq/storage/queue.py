@@ -109,15 +109,20 @@ class Queue:
                     self._report(block)
                 else:
                     first = max(block.first, offset)
-                    lines = block.lines()[first - block.first : log_end + 1 - block.first]
+                    # Behind log_end may stand lines whose sync failed.
+                    lines = block.lines()[first - block.first : max(log_end + 1 - block.first, 0)]
                     yield from enumerate(lines, first)
                 offset = block.last + 1
 
     def _blocks(self, offset: int, max_bytes: int) -> Sequence[Block | Damage]:
         """Return some blocks from `offset` on, from memory where it is there."""
+        blocks: list[Block | Damage] = []
         if not self._tail or offset < self._tail[0].first:
-            return self.log.read(offset, max_bytes)
-        blocks = []
+            blocks += self.log.read(offset, max_bytes)
+            for finding in self.log.take_findings():
+                self._report(finding)
+            # What is in memory is good, whatever the disk has made of it.
+            return [each for each in blocks if not self._tail or each.first < self._tail[0].first]
         for block in self._tail:
             if block.last >= offset:
                 blocks.append(block)

@@ -7,6 +7,7 @@ is thereby set aside, since nothing is ever read but through the index.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 from zlib import crc32
 
@@ -69,6 +70,7 @@ def _scan(
     until: IndexEntry | None,
 ) -> None:
     """Add entries for the lines from `rebuilt.size` to the entry `until`, or to the file's end."""
+    known = len(rebuilt.entries)
     last = rebuilt.entries[-1] if rebuilt.entries else None
     next_offset = last.last + 1 if last else first
     time_ms = last.time_ms if last else now_ms
@@ -85,19 +87,23 @@ def _scan(
         elif following > next_offset:
             rebuilt.findings.append(Missing(file.path, next_offset, following - 1))
 
-    for position, line in _lines(file, rebuilt.size, end):
+    numbered = _numbered(file, line_format, rebuilt.size, end)
+    for (position, line, offset), (_, _, following) in pairwise(numbered):
         if not line.endswith(b"\n") and until is None:
             if bad_start is not None:
                 close_gap(position, next_offset)
             rebuilt.findings.append(TailCut(file.path, position, len(line)))
             return
-        offset = line_format.offset_of(line[:-1]) if line.endswith(b"\n") else None
-        if offset is None or offset < next_offset or (until and offset >= until.first):
+        # Where the next line goes on as if this one had no jump, this one's number is damaged.
+        jumps = offset is not None and offset > next_offset and following == next_offset + 1
+        if offset is None or offset < next_offset or jumps or (until and offset >= until.first):
             bad_start = position if bad_start is None else bad_start
             rebuilt.size = position + len(line)
             continue
         close_gap(position, offset)
-        _extend(rebuilt, position, offset, line, time_ms, joined=offset == next_offset)
+        # Never joined to an entry of before: its block may be damaged, and this line is not.
+        joined = offset == next_offset and len(rebuilt.entries) > known
+        _extend(rebuilt, position, offset, line, time_ms, joined=joined)
         bad_start, next_offset = None, offset + 1
     if until:
         close_gap(until.position, until.first)
@@ -110,19 +116,22 @@ def _extend(
 ) -> None:
     """Add one whole line, to the last entry where it continues that and there is room."""
     last = rebuilt.entries[-1] if rebuilt.entries else None
-    if (
-        last
-        and joined
-        and last.end == position
-        and last.time_ms == time_ms
-        and last.length + len(line) <= BLOCK_BYTES
-    ):
+    if last and joined and last.end == position and last.length + len(line) <= BLOCK_BYTES:
         rebuilt.entries[-1] = last._replace(
             lines=last.lines + 1, length=last.length + len(line), crc=crc32(line, last.crc)
         )
     else:
         rebuilt.entries.append(IndexEntry(offset, position, time_ms, 1, len(line), crc32(line)))
     rebuilt.size = position + len(line)
+
+
+def _numbered(
+    file: File, line_format: LineFormat, start: int, end: int
+) -> Iterator[tuple[int, bytes, int | None]]:
+    """Yield each line with its position and its offset, None where it is damaged; then the end."""
+    for position, line in _lines(file, start, end):
+        yield position, line, line_format.offset_of(line[:-1]) if line.endswith(b"\n") else None
+    yield end, b"", None
 
 
 def _lines(file: File, start: int, end: int) -> Iterator[tuple[int, bytes]]:

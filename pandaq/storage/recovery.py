@@ -69,6 +69,7 @@ class _Recovery:
         self._disk = disk
         self._clock = clock
         self._datadir = datadir
+        self._topics: dict[str, int] = {}
         self._ingress: Log | None = None
         self._logs: dict[Partition, Log] = {}
         self._journals: dict[str, Journal] = {}
@@ -78,15 +79,15 @@ class _Recovery:
     def run(self) -> Store:
         """Do all steps in order."""
         self._wipe_if_asked()
-        topics = self._read_topics()
-        checkpoint = self._read_checkpoint(topics)
+        self._topics = self._read_topics()
+        checkpoint = self._read_checkpoint()
         ingress = self._open_ingress(checkpoint)
-        for topic_id, partitions in topics.items():
+        for topic_id, partitions in self._topics.items():
             self._open_topic(topic_id, range(partitions), checkpoint)
         self._route(ingress, checkpoint.ingress.read + 1 if checkpoint else ingress.start)
         self._pass_over_lost()
         checkpoints = self._write_checkpoint(ingress)
-        self._configure(topics)
+        self._configure(self._topics)
         return self._store(ingress, checkpoints)
 
     def abandon(self) -> None:
@@ -119,10 +120,10 @@ class _Recovery:
             write_config_log(self._disk, path, topics)
         return topics
 
-    def _read_checkpoint(self, topics: dict[str, int]) -> Checkpoint | None:
+    def _read_checkpoint(self) -> Checkpoint | None:
         path = self._datadir.checkpoint
         checkpoint = read_checkpoint(self._disk, path)
-        if checkpoint is None and (topics or self._disk.exists(path)):
+        if checkpoint is None and (self._topics or self._disk.exists(path)):
             text = "missing or damaged; all that ingress.log has is routed again, so messages may "
             self._found(Note(path, text + "come twice"))
         return checkpoint
@@ -139,7 +140,9 @@ class _Recovery:
 
     def _open_ingress(self, checkpoint: Checkpoint | None) -> Log:
         path = self._datadir.ingress_log
-        end = checkpoint.ingress.log_end if checkpoint else 0
+        routed, end = 0, 0
+        if checkpoint:
+            routed, end = checkpoint.ingress.read, checkpoint.ingress.log_end
         if end and not self._datadir.has_ingress_log():
             raise DataDirError(
                 f"the write-ahead log {path} is missing, though {self._datadir.checkpoint} says "
@@ -147,17 +150,20 @@ class _Recovery:
                 "that file to start without the messages that were not yet routed"
             )
         ingress = self._ingress = self._open_log(path, LineFormat.ingress(self._config.broker_id))
-        self._sync_folder(path.parent)
-        for finding in ingress.take_findings():
-            self._found(finding)
-            if isinstance(finding, Damage):
-                self._set_aside(ingress, finding)
+        self._take_findings(ingress, routed)
         if ingress.end < end:
-            routed = checkpoint.ingress.read if checkpoint else 0
             if routed < end:
                 self._found(Missing(path, max(ingress.end, routed) + 1, end))
             ingress.skip(end)
         return ingress
+
+    def _take_findings(self, ingress: Log, routed: int) -> None:
+        """Keep what is damaged; what is lost up to the offset `routed` is in the partitions."""
+        for finding in ingress.take_findings():
+            if not (isinstance(finding, Damage | Missing) and finding.last <= routed):
+                self._found(finding)
+                if isinstance(finding, Damage):
+                    self._set_aside(ingress, finding)
 
     def _open_topic(
         self, topic_id: str, partition_ids: range, checkpoint: Checkpoint | None
@@ -171,7 +177,8 @@ class _Recovery:
             path = self._datadir.partition_log(topic_id, partition_id)
             log = self._open_log(path, LineFormat.partition(topic_id, partition_id))
             self._logs[topic_id, partition_id] = log
-            end = log.end
+            # Without a checkpoint at least behind what is committed, or nobody would see it.
+            end = max(log.end, self._read_offset(topic_id, partition_id))
             if checkpoint:
                 end = checkpoint.ends.get(partition_key(topic_id, partition_id), 0)
             # What stands behind the checkpoint comes again, so it is no matter how it looks.
@@ -181,16 +188,12 @@ class _Recovery:
                 if isinstance(finding, Note)
                 or (isinstance(finding, Damage | Missing) and finding.first <= end)
             ]
-            log.cut(end)
+            if checkpoint:
+                log.cut(end)
             self._pass_over(log, end)
-        self._sync_folder(self._datadir.topic_folder(topic_id))
 
     def _open_log(self, path: Path, line_format: LineFormat) -> Log:
         return Log(self._disk, path, line_format, self._config.segment_bytes, self._clock)
-
-    def _sync_folder(self, folder: Path) -> None:
-        # A run that was killed may have made or renamed files in it and not synced it.
-        self._disk.sync_folder(folder)
 
     # -- 4: the redo
 
@@ -198,8 +201,7 @@ class _Recovery:
         """Route from `offset` on."""
         while offset <= ingress.end:
             lines: list[bytes] = []
-            blocks: list[Block | Damage | Missing] = [*ingress.read(offset, READ_BYTES)]
-            for block in blocks or [Missing(ingress.path, offset, ingress.end)]:
+            for block in self._read(ingress, offset):
                 if block.first > offset:
                     self._route_lines(lines)
                     lines = []
@@ -210,29 +212,39 @@ class _Recovery:
                     self._route_lines(lines)
                     lines = []
                     self._lost(block)
-                    if isinstance(block, Damage):
-                        self._set_aside(ingress, block)
                 offset = block.last + 1
             self._route_lines(lines)
+
+    def _read(self, ingress: Log, offset: int) -> list[Block | Damage | Missing]:
+        """Read some blocks, and again what is damaged: the disk may have failed only once.
+
+        Where the disk cannot read it at all, setting it aside raises, and nothing is given up.
+        """
+        blocks: list[Block | Damage | Missing] = []
+        for block in ingress.read(offset, READ_BYTES):
+            if isinstance(block, Damage):
+                self._set_aside(ingress, block)
+                blocks += ingress.read(block.first, 1)[:1]
+            else:
+                blocks.append(block)
+        self._take_findings(ingress, offset - 1)
+        return blocks or [Missing(ingress.path, offset, ingress.end)]
 
     def _route_lines(self, lines: list[bytes]) -> None:
         bodies: dict[Partition, list[bytes]] = {}
         for line in lines:
             _, offset, topic, payload = line.split(b"|", 3)
             topic_id = topic.decode()
-            if topic_id not in self._journals:
+            if topic_id not in self._topics:
                 path = self._datadir.set_aside(f"unknown-topic.offset-{int(offset)}", line)
                 text = f"offset {int(offset)} is for the unknown topic '{topic_id}'"
                 self._found(Note(self._datadir.ingress_log, f"{text}; kept in {path}"))
                 continue
-            partition_id = partition_for(key_of(payload), self._partitions_of(topic_id))
+            partition_id = partition_for(key_of(payload), self._topics[topic_id])
             bodies.setdefault((topic_id, partition_id), []).append(payload)
         for partition, payloads in bodies.items():
             self._logs[partition].append(payloads)
         self._routed += len(lines)
-
-    def _partitions_of(self, topic_id: str) -> int:
-        return sum(1 for known, _ in self._logs if known == topic_id)
 
     def _lost(self, finding: Damage | Missing) -> None:
         """Go on where ingress messages are gone, and nobody knows which partition they were for.
@@ -242,8 +254,8 @@ class _Recovery:
         behind what is committed: a message may come twice, and none is passed over.
         """
         covered = any(
-            isinstance(found, Damage)
-            and found.path == finding.path
+            isinstance(found, Damage | Missing)
+            and found.path.parent == finding.path.parent
             and found.first <= finding.first
             and finding.last <= found.last
             for found in self._findings

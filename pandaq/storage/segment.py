@@ -45,17 +45,13 @@ class Segment:
         self._index_path = index_path
         self._line_format = line_format
         self._now_ms = now_ms
+        self._open_index: Index | None = None
         self._file: File = disk.open(path, create=True)
         try:
             self.size = self._file.size()
-            self._index = Index(disk.open(index_path, create=True))
-            try:
-                self._recover()
-            except BaseException:
-                self._index.close()
-                raise
+            self._recover()
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     @property
@@ -93,8 +89,9 @@ class Segment:
         return blocks
 
     def take_back(self) -> None:
-        """Remove what an append that failed may have written behind `size`."""
+        """Remove what an append that failed may have written behind `size`, durably."""
         self._file.truncate(self.size)
+        self._file.sync()
         self._index.truncate(len(self._index))
 
     def read(self, offset: int, max_bytes: int) -> list[Block | Damage]:
@@ -112,9 +109,8 @@ class Segment:
         return self._read_run(run)
 
     def cut(self, offset: int) -> None:
-        """Drop every line behind `offset`. Where that line's block is damaged, drop the block."""
-        if offset < self.last:
-            self._mending(lambda: self._cut(offset))
+        """Drop all behind the line `offset`, also what is no line; a damaged block goes whole."""
+        self._mending(lambda: self._cut(offset))
 
     def raw(self, position: int, length: int) -> bytes:
         """Return bytes as they are, good or damaged."""
@@ -131,7 +127,15 @@ class Segment:
     def close(self) -> None:
         """Close the files; closing twice is fine. Does not sync."""
         self._file.close()
-        self._index.close()
+        if self._open_index is not None:  # An empty one counts as false.
+            self._open_index.close()
+
+    @property
+    def _index(self) -> Index:
+        """The index; opened again where making it anew was cut short."""
+        if self._open_index is None:
+            self._open_index = Index(self._disk.open(self._index_path, create=True))
+        return self._open_index
 
     def _recover(self) -> None:
         """Where the index does not end with the file, make it anew and cut a torn last line."""
@@ -149,23 +153,35 @@ class Segment:
             self.size = rebuilt.size
 
     def _cut(self, offset: int) -> None:
-        number = self._index.number_of(offset + 1)
-        if self._index[number].last <= offset:
-            number += 1
-        entry = self._index[number]
-        kept: list[bytes] = []
-        if entry.first <= offset:
-            (block,) = self._read_run([entry])
-            if isinstance(block, Block):
-                kept = [line + b"\n" for line in block.lines()[: offset - entry.first + 1]]
+        if offset >= self.last and self._end_of(len(self._index)) == self.size:
+            return
+        number = self._index.number_of(offset)
+        kept = b""
+        if len(self._index):
+            entry = self._index[number]
+            if entry.last <= offset:
+                number += 1
+            elif entry.first <= offset:
+                data = self._file.read(entry.position, entry.length)
+                if entry.fits(data):
+                    lines = data.split(b"\n")[: offset - entry.first + 1]
+                    kept = b"".join(line + b"\n" for line in lines)
         self.last = self._index[number - 1].last if number else self.first - 1
-        if kept:
-            self.last = entry.first - 1
-        self.size = entry.position
+        # Of what is no line nothing may stay: the next line would be written right behind it.
+        self.size = entry.position + len(kept) if kept else self._end_of(number)
+        # What stays is not written again, or a crash might take it; and what goes is gone for good,
+        # or a crash might mix it with what is written in its place.
         self._file.truncate(self.size)
+        self._file.sync()
         self._index.truncate(number)
         if kept:
-            self.append(kept, entry.time_ms)
+            self.last = offset
+            count = offset - entry.first + 1
+            self._index.append([entry._replace(lines=count, length=len(kept), crc=crc32(kept))])
+
+    def _end_of(self, count: int) -> int:
+        """Tell where the first `count` blocks end."""
+        return self._index[count - 1].end if count else 0
 
     def _mending(self, use_index: Callable[[], T]) -> T:
         """Use the index; where an entry turns out to be damaged, make it anew and try again."""
@@ -179,10 +195,8 @@ class Segment:
         old_entries = self._index.entries()
         rebuilt = rebuild(self._file, self._line_format, self.first, old_entries, self._now_ms)
         self._index.close()
-        try:
-            write_whole(self._disk, self._index_path, b"".join(map(encode_entry, rebuilt.entries)))
-        finally:
-            self._index = Index(self._disk.open(self._index_path, create=True))
+        self._open_index = None
+        write_whole(self._disk, self._index_path, b"".join(map(encode_entry, rebuilt.entries)))
         self.findings += [Note(self._index_path, why), *rebuilt.findings]
         return rebuilt
 

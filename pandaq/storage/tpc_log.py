@@ -31,7 +31,7 @@ def read_tpc_log(disk: Disk, path: Path) -> list[Assignment] | None:
         return []
     data = read_whole(disk, path)
     unsealed = unseal(data)
-    if unsealed.damaged or unsealed.end < len(data):
+    if unsealed.damaged or unsealed.end < len(data) or not data:
         return None
     fields = (line.split("|") for line in unsealed.lines)
     return [Assignment(topic, int(partition), consumer) for topic, partition, consumer in fields]

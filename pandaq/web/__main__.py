@@ -16,8 +16,9 @@ from types import FrameType
 from typing import Final
 
 from pandaq.actors.system import System
-from pandaq.config_file import load_config
+from pandaq.config_file import DEFAULT_FILE, load_config
 from pandaq.errors import StartError
+from pandaq.settings import SettingError
 from pandaq.storage.disk import raise_open_files_limit
 from pandaq.web.server import Server
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         system = System(config)
         server = Server(system)
         try:
-            system.start()
+            _start(system, options.config)
         except BaseException:
             server.stop(0)
             raise
@@ -66,6 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     system.stop()
     logger.info("stopped")
     return EXIT_FAILED if failure else EXIT_OK
+
+
+def _start(system: System, config_file: Path | None) -> None:
+    """Start the broker; the topics that its data does not allow are those of the config file."""
+    try:
+        system.start()
+    except SettingError as error:
+        path = Path.cwd() / (config_file or DEFAULT_FILE)
+        raise error.found_in(str(path) if path.exists() else "the default settings") from None
 
 
 def _watch(system: System, server: Server, stop: threading.Event) -> str | None:

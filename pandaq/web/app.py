@@ -52,8 +52,9 @@ class App:
         return answer
 
     def stop(self) -> None:
-        """Refuse every request from now on; those in flight are answered."""
+        """Refuse all requests from now on; those in flight are answered, who waits at once."""
         self._stopping = True
+        self._system.wake_all()
 
     def _route(self, method: str, path: str, handler: Handler) -> None:
         self._bottle.route(path, method, lambda **parts: self._answer(handler, parts))

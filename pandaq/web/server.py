@@ -5,10 +5,12 @@ import select
 import socket
 import threading
 import time
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask
 
@@ -16,7 +18,7 @@ from pandaq.actors.system import System
 from pandaq.config import Config
 from pandaq.errors import StartError
 from pandaq.web.app import App
-from pandaq.web.payloads import failure
+from pandaq.web.payloads import STATUS, failure
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +31,9 @@ RECEIVE_BYTES: Final = 64 * 1024
 """Read from a connection at once."""
 BACKLOG: Final = 1024
 """Connections that wait to be accepted."""
-HTTP_INTERNAL_ERROR: Final = 500
 _POLL_S: Final = 1.0
 _DRAIN_POLL_S: Final = 0.02
+_THREADS_STOP_S: Final = 1
 
 
 class Server:
@@ -64,12 +66,13 @@ class Server:
     def stop(self, timeout_s: float) -> None:
         """Take no new request, answer those in flight for up to `timeout_s`, close everything."""
         self._app.stop()
-        if not self._thread.is_alive():
-            self._socket.close()
-            return
-        self._stop_at = time.monotonic() + timeout_s
-        self._listener.pull_trigger()
-        self._thread.join(timeout_s + _POLL_S)
+        if self._thread.is_alive():
+            self._stop_at = time.monotonic() + timeout_s
+            self._listener.pull_trigger()
+            self._thread.join(timeout_s + _THREADS_STOP_S + _POLL_S)
+        # Here and not in the thread, which could close the trigger before it is pulled.
+        wasyncore.close_all(self._map, ignore_all=True)
+        self._socket.close()
 
     def is_alive(self) -> bool:
         """Tell whether requests are still taken."""
@@ -81,8 +84,7 @@ class Server:
         wasyncore.dispatcher.close(self._listener)
         while self._open_channels() and time.monotonic() < self._stop_at:
             self._poll(_DRAIN_POLL_S)
-        self._listener.task_dispatcher.shutdown(timeout=1)
-        wasyncore.close_all(self._map, ignore_all=True)
+        self._listener.task_dispatcher.shutdown(timeout=_THREADS_STOP_S)
 
     def _poll(self, timeout_s: float) -> None:
         wasyncore.loop(timeout_s, use_poll=True, map=self._map, count=1)
@@ -101,20 +103,37 @@ class _JsonErrorTask(ErrorTask):
 
     def execute(self) -> None:
         error = cast("Any", self.request).error  # The stubs take the request for its error.
-        codes = {413: "PAYLOAD_TOO_LARGE", 500: "INTERNAL_ERROR"}
-        code = codes.get(error.code, "INVALID_REQUEST")
-        what = "a defect of the broker; its log has the details"
-        if error.code != HTTP_INTERNAL_ERROR:
-            what = f"the request cannot be read ({error.reason}: {error.body})"
+        match error.code:
+            case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                most = self.channel.adj.max_request_body_size // OVERSIZE_FACTOR
+                code, what = "PAYLOAD_TOO_LARGE", f"the body may be at most {most} (maxBodyBytes)"
+            case HTTPStatus.INTERNAL_SERVER_ERROR:
+                code, what = "INTERNAL_ERROR", "a defect of the broker; its log has the details"
+            case _:
+                code = "INVALID_REQUEST"
+                what = f"the request cannot be read ({error.reason}: {error.body})"
         body = failure(code, what)
-        self.status = f"{error.code} {error.reason}"
+        status = HTTPStatus(STATUS[code])
+        self.status = f"{status.value} {status.phrase}"
         self.response_headers = [("Content-Type", "application/json")]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
 
 
+class _Parser(HTTPRequestParser):
+    """Refuses also what waitress stumbles over, and would drop the connection for."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:
+            # A Content-Length of thousands of digits; a URI such as "http://[".
+            raise ParsingError(str(error)) from error
+
+
 class _Channel(HTTPChannel):
+    parser_class = _Parser
     error_task_class = _JsonErrorTask
 
 
@@ -134,7 +153,7 @@ def _waitress(
             map=channels,
             sockets=[listening],
             threads=config.threads,
-            connection_limit=connections,
+            connection_limit=connections + 2,  # It counts the listener and the trigger, too.
             max_request_body_size=config.max_body_bytes * OVERSIZE_FACTOR,
             recv_bytes=RECEIVE_BYTES,
             backlog=BACKLOG,
@@ -153,8 +172,9 @@ def _listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         return socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # The latter for a host such as "a..b".
+        reason = getattr(error, "strerror", None) or error
         raise StartError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}; "
+            f"cannot listen on {host} port {port}: {reason}; "
             "choose another port (--port) or address (--host), or stop what uses it"
         ) from error

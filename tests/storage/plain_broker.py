@@ -131,7 +131,9 @@ class PlainBroker:
     def message_ids(self, topic_id: str) -> list[str]:
         """Return the messageIds of all partitions of a topic, sorted."""
         partitions = range(len(self.store.topics[topic_id].partitions))
-        return sorted(id_ for number in partitions for id_ in self.messages(topic_id, number).values())
+        return sorted(
+            id_ for number in partitions for id_ in self.messages(topic_id, number).values()
+        )
 
     def told(self) -> list[str]:
         """Return what the start found, as it says it."""

@@ -1,0 +1,32 @@
+"""How large a message may be, and how many may come at once."""
+
+from collections.abc import Sequence
+
+from pandaq.config import Config
+from pandaq.errors import InvalidRequest, PayloadTooLarge
+from pandaq.ids import check_message_id
+from pandaq.message import Message
+
+
+def check_messages(messages: Sequence[Message], config: Config) -> None:
+    """Raise unless `messages` may be appended in one go: `InvalidRequest`, `PayloadTooLarge`.
+
+    >>> check_messages([Message.of("msg-001", "long")], Config(max_message_bytes=5))
+    Traceback (most recent call last):
+    pandaq.errors.PayloadTooLarge: the content of message 0 (messageId 'msg-001') is 6 and may be...
+    """
+    if not messages:
+        raise InvalidRequest("there is no message; send at least one")
+    count, most = len(messages), config.max_batch_messages
+    if count > most:
+        raise PayloadTooLarge("the batch", count, most, "maxBatchMessages")
+    for number, message in enumerate(messages):
+        try:
+            check_message_id(message.message_id)
+        except InvalidRequest as error:
+            where = f"message {number}: " if count > 1 else ""
+            raise InvalidRequest(f"{where}{error}") from None
+        size, limit = len(message.content), config.max_message_bytes
+        if size > limit:
+            what = f"the content of message {number} (messageId {message.message_id!r})"
+            raise PayloadTooLarge(what, size, limit, "maxMessageBytes")

@@ -1,0 +1,133 @@
+"""How actors are asked: one deadline, every failure as an error of ours."""
+
+import time
+from typing import Any
+
+import pykka
+import pytest
+
+from pandaq.actors.asking import Future, answer, ask, ask_all, ask_later, refuse, tell
+from pandaq.actors.messages import (
+    Append,
+    AwaitArrival,
+    DescribeQueue,
+    DescribeTrouble,
+    QueueDescription,
+    Sync,
+    WakeAll,
+)
+from pandaq.errors import BufferFull, OutcomeUnknown, ShuttingDown, StorageFull
+from pandaq.offsets import Offsets
+from tests.actors.stage import FakeRef, answering, failing
+
+TIMEOUT_S = 5.0
+SOON_S = 0.02
+
+
+class SilentRef(FakeRef):
+    """A reference to an actor that never answers."""
+
+    def ask(self, message: Any, *, block: Any) -> Future[Any]:
+        self.asked.append(message)
+        return pykka.ThreadingFuture()
+
+
+def dead_ref() -> FakeRef:
+    ref = FakeRef()
+    ref.alive = False
+    return ref
+
+
+def test_an_ask_returns_the_answer() -> None:
+    description = QueueDescription(Offsets(3, 1), 2, None)
+    assert ask(answering(description), DescribeQueue(), TIMEOUT_S) == description
+
+
+def test_an_ask_raises_what_the_actor_raises() -> None:
+    with pytest.raises(StorageFull):
+        ask(failing(StorageFull("a")), Sync(), TIMEOUT_S)
+
+
+def test_an_ask_that_is_not_answered_in_time_has_an_unknown_outcome() -> None:
+    with pytest.raises(OutcomeUnknown) as raised:
+        ask(SilentRef(), Sync(), SOON_S)
+    assert raised.value.timeout_s == SOON_S
+
+
+def test_an_actor_that_has_stopped_is_shutting_down_to_its_asker() -> None:
+    for call in (
+        lambda: ask(dead_ref(), Sync(), TIMEOUT_S),
+        lambda: ask_later(dead_ref(), AwaitArrival(), TIMEOUT_S),
+        lambda: ask_all([(FakeRef(), Sync()), (dead_ref(), Sync())], TIMEOUT_S),
+    ):
+        with pytest.raises(ShuttingDown):
+            call()
+
+
+def test_a_real_actor_that_has_stopped_is_shutting_down_to_its_asker() -> None:
+    ref = pykka.ThreadingActor.start()
+    ref.stop()
+    with pytest.raises(ShuttingDown):
+        ask(ref, Sync(), TIMEOUT_S)
+    tell(ref, WakeAll())
+
+
+def test_an_answer_that_comes_later_is_waited_for() -> None:
+    future: Future[None] = pykka.ThreadingFuture()
+    future.set()
+    ask_later(answering(future), Append([b"a"]), TIMEOUT_S)
+
+
+def test_an_answer_that_comes_too_late_has_an_unknown_outcome() -> None:
+    future: Future[None] = pykka.ThreadingFuture()
+    with pytest.raises(OutcomeUnknown):
+        ask_later(answering(future), Append([b"a"]), SOON_S)
+
+
+def test_an_answer_that_comes_later_can_be_an_error() -> None:
+    future: Future[None] = pykka.ThreadingFuture()
+    answer(future, lambda: ask(failing(BufferFull(1, 1)), AwaitArrival(), TIMEOUT_S).get())
+    with pytest.raises(BufferFull):
+        ask_later(answering(future), Append([b"a"]), TIMEOUT_S)
+
+
+def test_all_answers_come_in_the_order_of_the_asks() -> None:
+    ends = [{"a": 1}, {"b": 2}, {"c": 3}]
+    refs = [answering(end) for end in ends]
+    assert ask_all([(ref, Sync()) for ref in refs], TIMEOUT_S) == ends
+    assert ask_all([], TIMEOUT_S) == []
+
+
+def test_the_first_error_of_several_is_raised_when_all_have_been_asked() -> None:
+    refs = [FakeRef(), failing(StorageFull("first")), failing(StorageFull("second")), FakeRef()]
+    with pytest.raises(StorageFull, match="first"):
+        ask_all([(ref, Sync()) for ref in refs], TIMEOUT_S)
+    assert all(ref.asked == [Sync()] for ref in refs)
+
+
+def test_several_asks_have_one_deadline_between_them() -> None:
+    begun_at = time.monotonic()
+    with pytest.raises(OutcomeUnknown):
+        ask_all([(SilentRef(), Sync()) for _ in range(50)], SOON_S)
+    assert time.monotonic() - begun_at < 50 * SOON_S / 2
+
+
+def test_what_is_told_to_an_actor_that_has_stopped_is_not_missed() -> None:
+    tell(dead_ref(), WakeAll())
+    ref = FakeRef()
+    tell(ref, WakeAll())
+    assert ref.told == [WakeAll()]
+
+
+def test_refused_futures_raise_that_the_broker_is_shutting_down() -> None:
+    futures: list[Future[None]] = [pykka.ThreadingFuture() for _ in range(2)]
+    refuse(futures)
+    for future in futures:
+        with pytest.raises(ShuttingDown):
+            future.get(timeout=0)
+
+
+def test_a_message_is_a_value() -> None:
+    assert DescribeTrouble() == DescribeTrouble()
+    with pytest.raises(AttributeError):
+        Append([b"a"]).bodies = []  # type: ignore[misc]
