@@ -1,10 +1,11 @@
-"""How large a message may be, and how many may come at once."""
+"""What may be appended: which messages, how large, and how many at once."""
 
 from collections.abc import Sequence
 
 from pandaq.config import Config
+from pandaq.content import check_content
 from pandaq.errors import InvalidRequest, PayloadTooLarge
-from pandaq.ids import check_message_id
+from pandaq.ids import check_message_id, shown
 from pandaq.message import Message
 
 
@@ -21,12 +22,13 @@ def check_messages(messages: Sequence[Message], config: Config) -> None:
     if count > most:
         raise PayloadTooLarge("the batch", count, most, "maxBatchMessages")
     for number, message in enumerate(messages):
+        size, limit = len(message.content), config.max_message_bytes
+        if size > limit:
+            what = f"the content of message {number} (messageId {shown(message.message_id)})"
+            raise PayloadTooLarge(what, size, limit, "maxMessageBytes")
         try:
             check_message_id(message.message_id)
+            check_content(message.content)
         except InvalidRequest as error:
             where = f"message {number}: " if count > 1 else ""
             raise InvalidRequest(f"{where}{error}") from None
-        size, limit = len(message.content), config.max_message_bytes
-        if size > limit:
-            what = f"the content of message {number} (messageId {message.message_id!r})"
-            raise PayloadTooLarge(what, size, limit, "maxMessageBytes")

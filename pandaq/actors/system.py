@@ -164,8 +164,7 @@ class System:
     def append(self, topic_id: str, messages: Sequence[Message]) -> None:
         """Append messages to a topic, all or none; they are durable when this returns.
 
-        The content of each is trusted to be valid JSON (see `Message`). Raises `InvalidRequest`,
-        `PayloadTooLarge`, `BufferFull`, `StorageFull`, `StorageFailed`.
+        Raises `InvalidRequest`, `PayloadTooLarge`, `BufferFull`, `StorageFull`, `StorageFailed`.
         """
         self._check_topic(topic_id)
         check_messages(messages, self.config)

@@ -1,7 +1,7 @@
 """The routes that consumers call."""
 
 from threading import BoundedSemaphore
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,7 +13,8 @@ from pandaq.web.request import Request
 _register = msgspec.json.Decoder(RegisterBody)
 _commit = msgspec.json.Decoder(CommitBody)
 
-DEFAULT_MAX_MESSAGES = 500
+DEFAULT_MAX_MESSAGES: Final = 500
+"""Messages in a batch where the consumer says nothing of `max`."""
 
 
 def register(system: System, request: Request, topic_id: str) -> dict[str, Any]:

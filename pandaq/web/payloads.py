@@ -16,11 +16,6 @@ from pandaq.message import Batch, Message
 
 T = TypeVar("T")
 
-MAX_NESTING: Final = 500
-"""Levels of arrays and objects in a message's content; JSON readers give up soon after."""
-MAX_DIGITS: Final = 4300
-"""Digits of an integer in a message's content: what Python's own JSON reader takes by default."""
-
 STATUS: Final = {
     "INVALID_REQUEST": 400,
     "INVALID_OFFSET": 400,
@@ -102,10 +97,7 @@ def message_of(body: MessageBody, topic_id: str) -> Message:
             f"topicId of message {shown(body.message_id)} is {shown(body.topic_id)}, but the path "
             f"says {topic_id!r}; send each message to the path of its topic"
         )
-    content = bytes(body.content)
-    if len(content) > MAX_NESTING:
-        _check_can_be_read(content)
-    return Message(str(body.message_id), content)
+    return Message(str(body.message_id), bytes(body.content))
 
 
 def partition_number(value: int | str) -> int:
@@ -185,31 +177,3 @@ def _syntax(body: bytes, problem: str) -> str:
         # What the decoder also says of the first half of a surrogate pair without its second.
         problem = "it ends too early, or a string holds half of a surrogate pair"
     return f"the body is not valid JSON: {problem.removeprefix('JSON is malformed: ')}"
-
-
-# -- content that other readers could not read
-
-_LONG_INTEGER: Final = re.compile(rb"(?<![0-9.eE+-])-?[0-9]{%d,}+(?![.eE])" % (MAX_DIGITS + 1))
-
-
-def _check_can_be_read(content: bytes) -> None:
-    """Refuse what is valid JSON, but would stop every consumer that meets it."""
-    bare = _without_strings(content)
-    if bare.count(b"[") + bare.count(b"{") > MAX_NESTING and _depth(bare) > MAX_NESTING:
-        raise InvalidRequest(f"content is nested deeper than {MAX_NESTING} levels")
-    if _LONG_INTEGER.search(bare):
-        raise InvalidRequest(f"content has an integer of more than {MAX_DIGITS} digits")
-
-
-def _without_strings(content: bytes) -> bytes:
-    # Without its escapes, a string is all that stands between two quotes.
-    return re.sub(rb'"[^"]*"', b"", content.replace(rb"\\", b"").replace(rb"\"", b""))
-
-
-def _depth(bare: bytes) -> int:
-    """Return how many levels of arrays and objects there are."""
-    deepest = depth = 0
-    for bracket in re.findall(rb"[\[\]{}]", bare):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest

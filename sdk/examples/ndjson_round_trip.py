@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -75,8 +76,8 @@ def produce(broker: BrokerProcess, values: dict[str, Any]) -> None:
             producer.produce_batch(messages[start : start + BATCH])
 
 
-def consume(broker: BrokerProcess, expected: int) -> Iterator[tuple[str, Any]]:
-    """Yield the id and the content of all messages of all partitions, and commit them."""
+def consume(broker: BrokerProcess, expected: int) -> Iterator[tuple[int, str, Any]]:
+    """Yield partition, messageId and content of every message, and commit them."""
     with ExitStack() as stack:
         consumers = [
             stack.enter_context(Consumer(broker.url, BROKER_ID, f"consumer-{number}", TOPIC))
@@ -88,7 +89,7 @@ def consume(broker: BrokerProcess, expected: int) -> Iterator[tuple[str, Any]]:
             for consumer in consumers:
                 batch = consumer.batch_consume(max_messages=BATCH, wait_ms=200)
                 for message in batch.messages:
-                    yield message.message_id, message.content
+                    yield consumer.partition_id, message.message_id, message.content
                 consumer.commit_offset(batch.end_offset)
                 expected -= batch.count
                 if not killed and batch.count:
@@ -111,10 +112,15 @@ def main() -> int:
             came = list(consume(broker, len(values)))
         finally:
             broker.kill()
-    once = len(came) == len({key for key, _ in came})
-    equal = dict(came) == values
-    print(f"{len(values)} sent, {len(came)} came back, each once: {once}, all equal: {equal}")
-    return 0 if once and equal else 1
+    equal = {key: content for _, key, content in came} == values
+    once = len(came) == len(values)
+    in_order = all(
+        int(one) < int(following)
+        for partition in range(PARTITIONS)
+        for one, following in pairwise(key for number, key, _ in came if number == partition)
+    )
+    print(f"{len(values)} sent, {len(came)} came back; {equal=}, {once=}, {in_order=}")
+    return 0 if equal and once and in_order else 1
 
 
 if __name__ == "__main__":

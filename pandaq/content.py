@@ -1,0 +1,58 @@
+"""What the content of a message may be: JSON text that every consumer can read.
+
+Any JSON value will do, and its spelling is kept. Refused is what is no JSON, and what is, but would
+stop every consumer that meets it: JSON readers give up on deep nesting, and Python's on very long
+integers.
+"""
+
+import re
+from typing import Final
+
+from pandaq.errors import InvalidRequest
+from pandaq.records import is_json
+
+MAX_NESTING: Final = 500
+"""Levels of arrays and objects."""
+MAX_DIGITS: Final = 4300
+"""Digits of an integer: what Python's own JSON reader takes by default."""
+
+_LONG_INTEGER: Final = re.compile(rb"(?<![0-9.eE+-])-?[0-9]{%d,}+(?![.eE])" % (MAX_DIGITS + 1))
+_SAMPLE: Final = 1000
+_LONG_RUN: Final = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS // _SAMPLE))
+
+
+def check_content(content: bytes) -> None:
+    """Raise `InvalidRequest` unless `content` can be read.
+
+    >>> check_content(b'{"amount": 99.99}')
+    >>> check_content(b"{'amount': 99.99}")
+    Traceback (most recent call last):
+    pandaq.errors.InvalidRequest: content is not valid JSON in UTF-8
+    """
+    if not is_json(content):
+        raise InvalidRequest("content is not valid JSON in UTF-8")
+    brackets = content.count(b"[") + content.count(b"{")
+    # So many digits in a row cannot hide between the samples.
+    if brackets > MAX_NESTING or _LONG_RUN.search(content[::_SAMPLE]):
+        _check_readable(_without_strings(content))
+
+
+def _check_readable(bare: bytes) -> None:
+    if _depth(bare) > MAX_NESTING:
+        raise InvalidRequest(f"content is nested deeper than {MAX_NESTING} levels")
+    if _LONG_INTEGER.search(bare):
+        raise InvalidRequest(f"content has an integer of more than {MAX_DIGITS} digits")
+
+
+def _without_strings(content: bytes) -> bytes:
+    # Without its escapes, a string is all that stands between two quotes.
+    return re.sub(rb'"[^"]*"', b"", content.replace(rb"\\", b"").replace(rb"\"", b""))
+
+
+def _depth(bare: bytes) -> int:
+    """Return how many levels of arrays and objects there are."""
+    deepest = depth = 0
+    for bracket in re.findall(rb"[\[\]{}]", bare):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
