@@ -137,12 +137,15 @@ class System:
         if self._crew:
             self._crew.wake_all()
 
-    def stop(self) -> None:
+    def stop(self, timeout_s: float | None = None) -> None:
         """Accept nothing more, route what is there, write a checkpoint, stop in reverse order.
 
-        Takes `stopTimeoutMs` at most; what is not routed by then is routed by the next start.
+        Takes `timeout_s` (by default `stopTimeoutMs`); what is not routed by then is routed by the
+        next start.
         """
-        deadline = time.monotonic() + self.config.stop_timeout_ms / 1000
+        if timeout_s is None:
+            timeout_s = self.config.stop_timeout_ms / 1000
+        deadline = time.monotonic() + timeout_s
         crew, self._crew = self._crew, None
         if crew:
             crew.wake_all()

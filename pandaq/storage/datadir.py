@@ -159,6 +159,7 @@ class DataDir:
         proof = {self.config_log, self.checkpoint, self.tpc_log, self._wipe_mark}
         # What a first start may have left that ended before it wrote any of these.
         first_start = {
+            "lost+found",  # of a file system's own root
             self._lock_file.name,
             self.config_log.name + ".tmp",
             self._wipe_mark.name + ".tmp",

@@ -6,7 +6,7 @@ Commits are appended, several at once under one checksum and one sync. When the 
 put in place anew, with one line for each key.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +32,8 @@ def partition_key(topic_id: str, partition_id: int) -> str:
 class Journal:
     """The offsets of a topic's partitions, durable.
 
-    `offsets` is what the file says; `findings`, what opening it had to report.
+    `offsets` is what the file says; `findings`, what opening it had to report; `is_new`, whether
+    there was none.
     """
 
     def __init__(self, disk: Disk, path: Path) -> None:
@@ -41,7 +42,8 @@ class Journal:
         self.offsets: dict[str, Offsets] = {}
         self.findings: list[Finding] = []
         self._disk = disk
-        if not disk.exists(path):
+        self.is_new = not disk.exists(path)
+        if self.is_new:
             write_sealed(disk, path, [])
         self._file: File = disk.open(path)
         try:
@@ -62,7 +64,7 @@ class Journal:
         data = seal(_lines(updates))
         with self.guard.writing():
             if self._size > REWRITE_BYTES:
-                self._rewrite(self.offsets)
+                self._rewrite()
             try:
                 self._file.write(self._size, data)
             except OSError:
@@ -71,14 +73,6 @@ class Journal:
             must_succeed(self._file.sync)
         self._size += len(data)
         self.offsets.update(updates)
-
-    def forget(self, keys: Iterable[str]) -> None:
-        """Drop keys for good. Raises `StorageFull`, `StorageFailed`."""
-        dropped = set(keys)
-        kept = {key: value for key, value in self.offsets.items() if key not in dropped}
-        with self.guard.writing():
-            self._rewrite(kept)
-        self.offsets = kept
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""
@@ -100,11 +94,11 @@ class Journal:
             key, log_end, read = line.rsplit("|", 2)
             self.offsets[key] = Offsets(int(log_end), int(read))
 
-    def _rewrite(self, offsets: Mapping[str, Offsets]) -> None:
+    def _rewrite(self) -> None:
         """Put the file in place anew; where that fails, the old one goes on."""
         self._file.close()
         try:
-            write_sealed(self._disk, self.path, _lines(offsets))
+            write_sealed(self._disk, self.path, _lines(self.offsets))
         finally:
             must_succeed(self._reopen)
 

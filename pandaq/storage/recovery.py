@@ -17,15 +17,12 @@ log is routed again: messages may then come twice, and none is lost.
 """
 
 from pathlib import Path
-from typing import Final
 
 from pandaq.config import Config
-from pandaq.errors import DataDirError, Unavailable
+from pandaq.errors import DataDirError, StorageFull, Unavailable
 from pandaq.offsets import Offsets
-from pandaq.records import LineFormat, key_of
-from pandaq.routing import partition_for
+from pandaq.records import LineFormat
 from pandaq.settings import SettingError
-from pandaq.storage.block import Block
 from pandaq.storage.checkpoint import Checkpoint, read_checkpoint
 from pandaq.storage.config_log import read_config_log, write_config_log
 from pandaq.storage.datadir import DataDir
@@ -34,13 +31,9 @@ from pandaq.storage.findings import Damage, Finding, Missing, Note
 from pandaq.storage.journal import Journal, partition_key
 from pandaq.storage.log import Clock, Log
 from pandaq.storage.queue import Queue
+from pandaq.storage.redo import Partition, Redo, keep_damage
 from pandaq.storage.store import AssignmentLog, Checkpoints, Store, TopicStore
 from pandaq.storage.tpc_log import Assignment, read_tpc_log
-
-READ_BYTES: Final = 1024 * 1024
-"""How much of the ingress log is routed at once."""
-
-Partition = tuple[str, int]
 
 
 def open_store(config: Config, disk: Disk, clock: Clock) -> Store:
@@ -56,6 +49,11 @@ def open_store(config: Config, disk: Disk, clock: Clock) -> Store:
         return recovery.run()
     except BaseException as error:
         recovery.abandon()
+        if isinstance(error, StorageFull):
+            raise DataDirError(
+                f"there is no room to recover {datadir.root} (at {error.path}); make room, then "
+                "start again"
+            ) from error
         if isinstance(error, OSError | Unavailable):
             raise DataDirError(f"{datadir.root} cannot be recovered: {error}") from error
         raise
@@ -73,7 +71,6 @@ class _Recovery:
         self._ingress: Log | None = None
         self._logs: dict[Partition, Log] = {}
         self._journals: dict[str, Journal] = {}
-        self._routed = 0
         self._findings: list[Finding] = []
 
     def run(self) -> Store:
@@ -84,11 +81,14 @@ class _Recovery:
         ingress = self._open_ingress(checkpoint)
         for topic_id, partitions in self._topics.items():
             self._open_topic(topic_id, range(partitions), checkpoint)
-        self._route(ingress, checkpoint.ingress.read + 1 if checkpoint else ingress.start)
+        redo = Redo(
+            ingress, self._topics, self._logs, self._read_offset, self._datadir, self._findings
+        )
+        routed = redo.run(checkpoint.ingress.read + 1 if checkpoint else ingress.start)
         self._pass_over_lost()
         checkpoints = self._write_checkpoint(ingress)
         self._configure(self._topics)
-        return self._store(ingress, checkpoints)
+        return self._store(ingress, checkpoints, routed)
 
     def abandon(self) -> None:
         """Close all that was opened."""
@@ -150,26 +150,19 @@ class _Recovery:
                 "that file to start without the messages that were not yet routed"
             )
         ingress = self._ingress = self._open_log(path, LineFormat.ingress(self._config.broker_id))
-        self._take_findings(ingress, routed)
+        keep_damage(ingress, routed, self._datadir, self._findings)
         if ingress.end < end:
             if routed < end:
                 self._found(Missing(path, max(ingress.end, routed) + 1, end))
             ingress.skip(end)
         return ingress
 
-    def _take_findings(self, ingress: Log, routed: int) -> None:
-        """Keep what is damaged; what is lost up to the offset `routed` is in the partitions."""
-        for finding in ingress.take_findings():
-            if not (isinstance(finding, Damage | Missing) and finding.last <= routed):
-                self._found(finding)
-                if isinstance(finding, Damage):
-                    self._set_aside(ingress, finding)
-
     def _open_topic(
         self, topic_id: str, partition_ids: range, checkpoint: Checkpoint | None
     ) -> None:
         self._disk.make_folder(self._datadir.topic_folder(topic_id))
-        if topic_id not in self._journals:
+        journal = self._journals.get(topic_id)
+        if journal is None:
             journal = Journal(self._disk, self._datadir.offsets_file(topic_id))
             self._journals[topic_id] = journal
             self._findings += journal.findings
@@ -191,83 +184,11 @@ class _Recovery:
             if checkpoint:
                 log.cut(end)
             self._pass_over(log, end)
+        if journal.is_new and any(self._logs[topic_id, number].end for number in partition_ids):
+            self._found(Note(journal.path, "missing; its partitions are read from their start"))
 
     def _open_log(self, path: Path, line_format: LineFormat) -> Log:
         return Log(self._disk, path, line_format, self._config.segment_bytes, self._clock)
-
-    # -- 4: the redo
-
-    def _route(self, ingress: Log, offset: int) -> None:
-        """Route from `offset` on."""
-        while offset <= ingress.end:
-            lines: list[bytes] = []
-            for block in self._read(ingress, offset):
-                if block.first > offset:
-                    self._route_lines(lines)
-                    lines = []
-                    self._lost(Missing(ingress.path, offset, block.first - 1))
-                if isinstance(block, Block):
-                    lines += block.lines()[max(offset - block.first, 0) :]
-                else:
-                    self._route_lines(lines)
-                    lines = []
-                    self._lost(block)
-                offset = block.last + 1
-            self._route_lines(lines)
-
-    def _read(self, ingress: Log, offset: int) -> list[Block | Damage | Missing]:
-        """Read some blocks, and again what is damaged: the disk may have failed only once.
-
-        Where the disk cannot read it at all, setting it aside raises, and nothing is given up.
-        """
-        blocks: list[Block | Damage | Missing] = []
-        for block in ingress.read(offset, READ_BYTES):
-            if isinstance(block, Damage):
-                self._set_aside(ingress, block)
-                blocks += ingress.read(block.first, 1)[:1]
-            else:
-                blocks.append(block)
-        self._take_findings(ingress, offset - 1)
-        return blocks or [Missing(ingress.path, offset, ingress.end)]
-
-    def _route_lines(self, lines: list[bytes]) -> None:
-        bodies: dict[Partition, list[bytes]] = {}
-        for line in lines:
-            _, offset, topic, payload = line.split(b"|", 3)
-            topic_id = topic.decode()
-            if topic_id not in self._topics:
-                path = self._datadir.set_aside(f"unknown-topic.offset-{int(offset)}", line)
-                text = f"offset {int(offset)} is for the unknown topic '{topic_id}'"
-                self._found(Note(self._datadir.ingress_log, f"{text}; kept in {path}"))
-                continue
-            partition_id = partition_for(key_of(payload), self._topics[topic_id])
-            bodies.setdefault((topic_id, partition_id), []).append(payload)
-        for partition, payloads in bodies.items():
-            self._logs[partition].append(payloads)
-        self._routed += len(lines)
-
-    def _lost(self, finding: Damage | Missing) -> None:
-        """Go on where ingress messages are gone, and nobody knows which partition they were for.
-
-        The messages behind them might therefore get lower offsets than they had, and a consumer
-        that had committed up to there would never see some of them. So the partitions go on
-        behind what is committed: a message may come twice, and none is passed over.
-        """
-        covered = any(
-            isinstance(found, Damage | Missing)
-            and found.path.parent == finding.path.parent
-            and found.first <= finding.first
-            and finding.last <= found.last
-            for found in self._findings
-        )
-        if not covered:
-            self._found(finding)
-        for (topic_id, partition_id), log in self._logs.items():
-            log.skip(self._read_offset(topic_id, partition_id))
-
-    def _set_aside(self, ingress: Log, damage: Damage) -> None:
-        name = f"{damage.path.name}.offset-{damage.first}.byte-{damage.position}"
-        self._datadir.set_aside(name, ingress.raw(damage))
 
     # -- 5: the checkpoint
 
@@ -327,7 +248,7 @@ class _Recovery:
 
     # -- done
 
-    def _store(self, ingress: Log, checkpoints: Checkpoints) -> Store:
+    def _store(self, ingress: Log, checkpoints: Checkpoints, routed: int) -> Store:
         tail_bytes = self._config.tail_bytes // (len(self._logs) + 1)
         topics = {
             topic.id: TopicStore(
@@ -351,7 +272,7 @@ class _Recovery:
             self._read_assignments(),
             checkpoints,
             AssignmentLog(self._disk, self._datadir),
-            self._routed,
+            routed,
             self._findings,
         )
 

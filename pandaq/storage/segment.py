@@ -201,16 +201,17 @@ class Segment:
         return rebuilt
 
     def _read_run(self, run: Sequence[IndexEntry]) -> list[Block | Damage]:
-        """Read neighbouring blocks in one go; one by one where the disk cannot read them all."""
+        """Read neighbouring blocks in one go, or only those up to one that the disk cannot read."""
         if not run:
             return []
         start = run[0].position
         try:
             data = self._file.read(start, run[-1].end - start)
         except OSError:
-            if len(run) > 1:
-                return [block for entry in run for block in self._read_run([entry])]
-            data = b""
+            # What cannot be read is no damage: it may be there the next time.
+            if len(run) == 1:
+                raise
+            return self._read_run(run[: len(run) // 2])
         blocks: list[Block | Damage] = []
         for entry in run:
             block = data[entry.position - start : entry.end - start]

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -63,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failure = _watch(system, server, stop)
     if failure:
         logger.critical("%s; stopping", failure)
+    deadline = time.monotonic() + config.stop_timeout_ms / 1000
     server.stop(config.stop_timeout_ms / 1000 * HTTP_SHARE)
-    system.stop()
+    system.stop(max(deadline - time.monotonic(), 0))
     logger.info("stopped")
     return EXIT_FAILED if failure else EXIT_OK
 

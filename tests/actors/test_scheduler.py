@@ -116,12 +116,13 @@ def test_where_the_disk_refuses_it_is_tried_again_after_the_interval(time: FakeT
     assert scene.ingress.asked == []
 
 
+@pytest.mark.parametrize("arrives_after_s", [0.1, math.inf])
 @pytest.mark.parametrize("outcome", Outcome)
 def test_however_long_the_intervals_are_no_tick_outlasts_the_patience_of_a_stop(
-    time: FakeTime, outcome: Outcome
+    time: FakeTime, outcome: Outcome, arrives_after_s: float
 ) -> None:
     scene = Scene(time, interval_ms=600_000, cycle_gap_ms=600_000)
-    scene.next_arrival_s = time.now_s + 0.1
+    scene.next_arrival_s = time.now_s + arrives_after_s
     scene.outcome = lambda: outcome
     for _ in range(20):
         before = time.now_s

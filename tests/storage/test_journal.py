@@ -118,20 +118,6 @@ class TestRecord:
         assert {KEY: 2, OTHER: 8} in found
         assert all(each in ({KEY: 1, OTHER: 7}, {KEY: 2, OTHER: 8}) for each in found)
 
-    def test_a_forgotten_key_is_gone_for_good(self) -> None:
-        disk, journal = with_commits(5)
-        journal.forget([KEY, "unknown"])
-        assert journal.offsets == {OTHER: Offsets(7, 7)}
-        assert read_offsets(disk.power_loss_worst()) == {OTHER: 7}
-
-    def test_a_key_that_could_not_be_forgotten_is_still_known(self) -> None:
-        disk, journal = with_commits(5)
-        disk.fail("write", error=NO_ROOM)
-        with pytest.raises(StorageFull):
-            journal.forget([KEY])
-        assert journal.read_offset(KEY) == 5
-        assert read_offsets(disk.kill()) == {KEY: 5, OTHER: 7}
-
 
 class TestFaults:
     def test_no_room_changes_nothing_and_may_pass(self) -> None:

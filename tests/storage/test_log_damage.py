@@ -273,15 +273,15 @@ class TestDamage:
         (damage,) = [each for each in log.take_findings() if isinstance(each, Damage)]
         assert log.raw(damage) == b"junk\n"
 
-    @pytest.mark.parametrize("times", [1, 2])
-    def test_a_block_that_the_disk_cannot_read_is_damage_and_its_neighbours_are_served(
-        self, disk: SimulatedDisk, times: int
+    def test_a_block_that_the_disk_cannot_read_is_told_and_there_the_next_time(
+        self, disk: SimulatedDisk
     ) -> None:
         log = grown(disk, [2, 2, 2])
-        disk.fail("read", PATH, times=times)
-        read = read_all(log)
-        assert len(read.damaged) == times - 1
-        assert len(read.lines) == 6 - 2 * (times - 1)
+        disk.fail("read", PATH, times=3)
+        with pytest.raises(StorageFailed, match="Input/output error"):
+            read_all(log)
+        disk.heal()
+        assert read_all(log) == (lines(1, 6), [])
 
     def test_an_index_that_the_disk_cannot_read_is_told(self, disk: SimulatedDisk) -> None:
         log = grown(disk, [2])

@@ -285,6 +285,14 @@ class TestSmallFiles:
         assert broker.store.assignments == []
         assert not any(finding.path == TPC_LOG for finding in broker.store.findings)
 
+    def test_missing_offsets_are_said_and_lose_no_message(self) -> None:
+        disk = LIVED.kill()
+        delete(disk, "topics/topic_orders/orders_partition_metadata.log")
+        broker = PlainBroker(disk, small_config())
+        path = ORDERS / "orders_partition_metadata.log"
+        assert f"{path}: missing; its partitions are read from their start" in broker.told()
+        assert ids_of(broker).keys() == SENT
+
     def test_damaged_offsets_are_said_and_lose_no_message(self) -> None:
         path = ORDERS / "orders_partition_metadata.log"
         disk = LIVED.kill()

@@ -176,15 +176,19 @@ class TestReading:
         assert damage == Damage(PATH, 2 * LINE_BYTES, LINE_BYTES, 3, 3)
         assert segment.raw(damage.position, damage.length) == b"t|0|3|m|2\n"
 
-    def test_bytes_that_the_disk_cannot_read_cost_only_their_block(
+    def test_where_the_disk_cannot_read_all_it_reads_the_blocks_before(
         self, disk: SimulatedDisk
     ) -> None:
         segment = filled(disk, [2, 1, 3])
         disk.fail("read", PATH)
-        disk.fail("read", PATH, after=1)
-        blocks = segment.read(1, 1000)
-        assert offsets(blocks) == [(1, 2), (4, 6)]
-        assert blocks[1] == Damage(PATH, 2 * LINE_BYTES, LINE_BYTES, 3, 3)
+        assert offsets(segment.read(1, 1000)) == [(1, 2)]
+
+    def test_a_block_that_the_disk_cannot_read_is_no_damage(self, disk: SimulatedDisk) -> None:
+        segment = filled(disk, [2, 1, 3])
+        disk.fail("read", PATH, times=2)
+        with pytest.raises(OSError, match="Input/output error"):
+            segment.read(1, 1000)
+        assert offsets(segment.read(1, 1000)) == [(1, 2), (3, 3), (4, 6)]
 
     def test_a_damaged_entry_is_made_anew_in_passing(self, disk: SimulatedDisk) -> None:
         segment = filled(disk, [2, 1, 3])

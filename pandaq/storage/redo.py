@@ -1,0 +1,133 @@
+"""The redo: what stands in the ingress log behind the checkpoint goes to its partitions again.
+
+Routing is a pure function and order is kept, so every message gets the partition and the offset
+that it had.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pandaq.records import key_of
+from pandaq.routing import partition_for
+from pandaq.storage.block import Block
+from pandaq.storage.datadir import DataDir
+from pandaq.storage.findings import Damage, Finding, Missing, Note
+from pandaq.storage.log import Log
+
+READ_BYTES: Final = 1024 * 1024
+"""How much of the ingress log is routed at once."""
+
+Partition = tuple[str, int]
+"""A topicId and a partitionId."""
+
+
+class Redo:
+    """Routes the ingress log into partition logs; what it finds on the way goes to `findings`.
+
+    `topics` is id to partitions; `read_offset` tells how far a partition is committed. Raises
+    `OSError` and `Unavailable`, after which it may begin anew with the same files.
+    """
+
+    def __init__(
+        self,
+        ingress: Log,
+        topics: Mapping[str, int],
+        partitions: Mapping[Partition, Log],
+        read_offset: Callable[[str, int], int],
+        datadir: DataDir,
+        findings: list[Finding],
+    ) -> None:
+        self._ingress = ingress
+        self._topics = topics
+        self._partitions = partitions
+        self._read_offset = read_offset
+        self._datadir = datadir
+        self._findings = findings
+        self._routed = 0
+
+    def run(self, offset: int) -> int:
+        """Route from `offset` on; return how many messages."""
+        while offset <= self._ingress.end:
+            lines: list[bytes] = []
+            for block in self._read(offset):
+                if block.first > offset:
+                    self._route(lines)
+                    lines = []
+                    self._go_on_behind(Missing(self._ingress.path, offset, block.first - 1))
+                if isinstance(block, Block):
+                    lines += block.lines()[max(offset - block.first, 0) :]
+                else:
+                    self._route(lines)
+                    lines = []
+                    self._go_on_behind(block)
+                offset = block.last + 1
+            self._route(lines)
+        return self._routed
+
+    def _read(self, offset: int) -> list[Block | Damage | Missing]:
+        """Read some blocks, and again what is damaged: the disk may have failed only once.
+
+        Where the disk cannot read it at all, setting it aside raises, and nothing is given up.
+        """
+        blocks: list[Block | Damage | Missing] = []
+        for block in self._ingress.read(offset, READ_BYTES):
+            if isinstance(block, Damage):
+                set_aside(self._ingress, block, self._datadir)
+                blocks += self._ingress.read(block.first, 1)[:1]
+            else:
+                blocks.append(block)
+        keep_damage(self._ingress, offset - 1, self._datadir, self._findings)
+        return blocks or [Missing(self._ingress.path, offset, self._ingress.end)]
+
+    def _route(self, lines: list[bytes]) -> None:
+        bodies: dict[Partition, list[bytes]] = {}
+        for line in lines:
+            _, offset, topic, payload = line.split(b"|", 3)
+            topic_id = topic.decode()
+            if topic_id not in self._topics:
+                path = self._datadir.set_aside(f"unknown-topic.offset-{int(offset)}", line)
+                text = f"offset {int(offset)} is for the unknown topic '{topic_id}'"
+                self._findings.append(Note(self._ingress.path, f"{text}; kept in {path}"))
+                continue
+            partition_id = partition_for(key_of(payload), self._topics[topic_id])
+            bodies.setdefault((topic_id, partition_id), []).append(payload)
+        for partition, payloads in bodies.items():
+            self._partitions[partition].append(payloads)
+        self._routed += len(lines)
+
+    def _go_on_behind(self, lost: Damage | Missing) -> None:
+        """Go on where ingress messages are gone, and nobody knows which partition they were for.
+
+        The messages behind them might therefore get lower offsets than they had, and a consumer
+        that had committed up to there would never see some of them. So the partitions go on
+        behind what is committed: a message may come twice, and none is passed over.
+        """
+        covered = any(
+            isinstance(found, Damage | Missing)
+            and found.path.parent == lost.path.parent
+            and found.first <= lost.first
+            and lost.last <= found.last
+            for found in self._findings
+        )
+        if not covered:
+            self._findings.append(lost)
+        for partition, log in self._partitions.items():
+            log.skip(self._read_offset(*partition))
+
+
+def keep_damage(ingress: Log, routed: int, datadir: DataDir, findings: list[Finding]) -> None:
+    """Move the ingress log's findings to `findings`, and set its damaged bytes aside.
+
+    What is lost up to the offset `routed` is in the partitions, and nothing to tell.
+    """
+    for finding in ingress.take_findings():
+        if not (isinstance(finding, Damage | Missing) and finding.last <= routed):
+            findings.append(finding)
+            if isinstance(finding, Damage):
+                set_aside(ingress, finding, datadir)
+
+
+def set_aside(ingress: Log, damage: Damage, datadir: DataDir) -> None:
+    """Keep damaged bytes of the ingress log in the folder for them. Raises `OSError`."""
+    name = f"{damage.path.name}.offset-{damage.first}.byte-{damage.position}"
+    datadir.set_aside(name, ingress.raw(damage))
