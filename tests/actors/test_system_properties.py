@@ -252,12 +252,14 @@ class BrokerMachine(RuleBasedStateMachine):
         """Take over what the start has found of what a failing disk had left open."""
         description = {topic.topic_id: topic for topic in self.system.describe().topics}
         ends = self.describe_ends()
-        surplus = {key: ends[key] - len(log) for key, log in self.logs.items()}
-        for partition, id_ in self.doubtful:
-            if surplus[partition]:
-                surplus[partition] -= 1
-                self.logs[partition].append(id_)
-        assert not any(surplus.values())
+        for partition, log in self.logs.items():
+            surplus = ends[partition] - len(log)
+            assert surplus >= 0
+            if surplus:
+                found = ids(self.system.read(*partition, ALL))[-surplus:]
+                doubtful = iter([id_ for where, id_ in self.doubtful if where == partition])
+                assert all(id_ in doubtful for id_ in found), "not in order, or nobody sent it"
+                log.extend(found)
         for partition in PARTITIONS:
             topic, number = partition
             read = description[topic].partitions[number].offsets.read
