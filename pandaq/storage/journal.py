@@ -81,18 +81,16 @@ class Journal:
     def _load(self) -> None:
         self._size = self._file.size()
         unsealed = unseal(self._file.read(0, self._size))
-        if unsealed.end < self._size:
-            self.findings.append(TailCut(self.path, unsealed.end, self._size - unsealed.end))
-            self._file.truncate(unsealed.end)
-            self._size = unsealed.end
-        # What a run that was killed has written is told from now on, so it may not go back.
-        self._file.sync()
-        self._disk.sync_folder(self.path.parent)
-        for block in unsealed.damaged:
-            self.findings.append(Damage(self.path, block.position, block.length, 1, 0))
         for line in unsealed.lines:
             key, log_end, read = line.rsplit("|", 2)
             self.offsets[key] = Offsets(int(log_end), int(read))
+        for block in unsealed.damaged:
+            self.findings.append(Damage(self.path, block.position, block.length, 1, 0))
+        if unsealed.end < self._size:
+            self.findings.append(TailCut(self.path, unsealed.end, self._size - unsealed.end))
+        # What is told from now on may not go back, though the run before was killed between write
+        # and sync, or its sync failed and the system believes that it has written everything.
+        self._rewrite()
 
     def _rewrite(self) -> None:
         """Put the file in place anew; where that fails, the old one goes on."""

@@ -33,8 +33,8 @@ PARTITIONS: Final[list[Partition]] = [("orders", 0), ("orders", 1), ("events", 0
 class BrokerMachine(RuleBasedStateMachine):
     """A broker beside a plain model of it.
 
-    What was answered is certain. What a failing disk left open is in `doubtful` until the next
-    start decides it: it may be there or not, and from then on it stays so.
+    What was answered is certain. What a failing disk left open is in `doubtful` until a start finds
+    it: it may be there or not, and once it was found it stays.
     """
 
     def __init__(self) -> None:
@@ -90,8 +90,7 @@ class BrokerMachine(RuleBasedStateMachine):
             assert self.is_full
         except StorageFailed:
             assert self.is_failing
-            # What came first closed the file; nothing of what comes after it is written.
-            self.doubtful = self.doubtful or placed
+            self.doubtful += placed
         else:
             for partition, id_ in placed:
                 self.logs[partition].append(id_)
@@ -270,7 +269,10 @@ class BrokerMachine(RuleBasedStateMachine):
             if consumer is not None and consumer != self.consumers.get(partition):
                 assert consumer == self.doubtful_consumers[partition]
                 self.consumers[partition] = consumer
-        self.doubtful, self.doubtful_read, self.doubtful_consumers = [], {}, {}
+        # What a failed sync left is in doubt for ever: an end of power may bring it back.
+        there = {id_ for log in self.logs.values() for id_ in log}
+        self.doubtful = [(where, id_) for where, id_ in self.doubtful if id_ not in there]
+        self.doubtful_read, self.doubtful_consumers = {}, {}
 
     def heal(self) -> None:
         self.disk.heal()
