@@ -9,7 +9,16 @@ EXAMPLE = ROOT / "sdk" / "examples" / "ndjson_round_trip.py"
 
 
 def test_the_example_brings_a_file_of_json_lines_through_two_kills(tmp_path: Path) -> None:
-    values = [None, False, 0, "", "x|y\nz", {"a": [1, {"é|": 2.5}]}, [], "\u2028 and more"] * 15
+    values: list[object] = [
+        None,
+        False,
+        0,
+        "",
+        "x|y\nz",
+        {"a": [1, {"é|": 2.5}]},
+        [],
+        "\u2028 and more",
+    ] * 15
     file = tmp_path / "lines.ndjson"
     lines = (json.dumps(value, ensure_ascii=False) for value in values)
     file.write_text("\n\n".join(lines), encoding="utf-8")
