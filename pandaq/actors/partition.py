@@ -115,7 +115,7 @@ class Partition(pykka.ThreadingActor):
         return future
 
     def _wake(self) -> None:
-        """Answer all that wait; reading takes nothing away, so all may have the same."""
+        """Answer all that wait and can be; reading takes nothing away, so all have the same."""
         waiting, self._waiting = self._waiting, []
         for message, future in waiting:
             answer(future, partial(self._queue.read, message.max_messages, message.max_bytes))

@@ -75,7 +75,7 @@ class Queue:
                 break
             lines.append(line)
             end = offset
-            if len(lines) == max_messages:
+            if len(lines) >= max_messages:
                 break
         return Batch(start, end, lines)
 
