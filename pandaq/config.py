@@ -54,6 +54,10 @@ class Retention(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknow
         check(self)
 
 
+OWN_SUFFIXES: Final = (".index", ".tmp", ".lock")
+OWN_FILES: Final = ("config.log", "tpc.log", "ingress_metadata.log")
+"""What the ingress log may not be called, since files beside it are."""
+
 INHERITED: Final = Retention()
 """Stands for the retention of the `Config` that a topic is in (told by identity)."""
 
@@ -172,6 +176,12 @@ class Config(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
         if self.max_message_bytes > self.max_body_bytes:
             right = f"at most maxBodyBytes, which is {self.max_body_bytes}"
             raise wrong(self, "maxMessageBytes", self.max_message_bytes, right)
+        if self.ingress_log_file and (
+            self.ingress_log_file.suffix.lower() in OWN_SUFFIXES
+            or self.ingress_log_file.name.lower() in OWN_FILES
+        ):
+            right = "the path of a file with a name that no other file of the broker has"
+            raise wrong(self, "ingressLogFile", str(self.ingress_log_file), right)
         if self.producer_threads >= self.threads:
             right = f"less than threads, which is {self.threads}"
             raise wrong(self, "producerThreads", self.producer_threads, right)

@@ -278,3 +278,9 @@ def refusal(values: dict[str, Any]) -> str | None:
         return str(error)
     assert msgspec.structs.replace(config) == config
     return None
+
+
+@pytest.mark.parametrize("name", ["wal.index", "wal.TMP", "wal.lock", "config.log", "tpc.log"])
+def test_the_ingress_log_may_not_be_called_as_a_file_beside_it(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"ingressLogFile is '.*{name}'; it must be the path"):
+        Config(ingress_log_file=Path("fast") / name)

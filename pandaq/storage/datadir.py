@@ -18,6 +18,7 @@ from typing import Final
 from pandaq.errors import DataDirError
 from pandaq.storage.config_log import write_config_log
 from pandaq.storage.disk import Disk, Lock
+from pandaq.storage.ownership import WIPE_MARK, is_data_directory, is_ingress_log
 from pandaq.storage.whole import write_whole
 
 _TOPIC_FOLDER: Final = re.compile(r"topic_(.+)")
@@ -37,7 +38,7 @@ class DataDir:
         self.topics = root / "topics"
         self.damaged = root / "damaged"
         self._lock_file = root / "pandaq.lock"
-        self._wipe_mark = root / "wipe.pending"
+        self._wipe_mark = root / WIPE_MARK
         self._disk = disk
         self._locks: list[Lock] = []
 
@@ -67,7 +68,7 @@ class DataDir:
             self._disk.make_folder(self.ingress_log.parent)
             self._acquire(self._lock_file)
             if self.ingress_log.parent != self.root:
-                self._acquire(self.ingress_log.with_name(self.ingress_log.name + ".lock"))
+                self._acquire_ingress_log()
         except OSError as error:
             self.release()
             raise DataDirError(
@@ -154,10 +155,9 @@ class DataDir:
             self._disk.delete_folder(folder)
 
     def _check_ours(self) -> None:
-        """Refuse a folder with something in it that no broker has made."""
+        """Refuse a folder or a file that no broker has made, before anything is touched."""
         names = set(self._disk.list(self.root))
-        proof = {self.config_log, self.checkpoint, self.tpc_log, self._wipe_mark}
-        # What a first start may have left that ended before it wrote any of these.
+        # What a first start may have left that ended before it wrote anything that proves it.
         first_start = {
             "lost+found",  # of a file system's own root
             self._lock_file.name,
@@ -166,10 +166,26 @@ class DataDir:
         }
         if self.ingress_log.is_relative_to(self.root):
             first_start.update(self.ingress_log.relative_to(self.root).parts[:-1][:1])
-        if names - first_start and names.isdisjoint(path.name for path in proof):
+        if names - first_start and not is_data_directory(self._disk, self.root):
             raise DataDirError(
-                f"{self.root} is not empty and is no data directory of Panda-Q (it has no "
-                f"{self.config_log.name}); choose an empty or a new folder (--data)"
+                f"{self.root} is not empty and is no data directory of Panda-Q; choose an empty "
+                "or a new folder (--data)"
+            )
+        elsewhere = self.ingress_log.parent
+        if elsewhere != self.root and is_data_directory(self._disk, elsewhere):
+            raise DataDirError(
+                f"{self.ingress_log} lies in the data directory of another broker; choose another "
+                "INGRESS_LOG_FILE"
+            )
+
+    def _acquire_ingress_log(self) -> None:
+        """Lock an ingress log that lies elsewhere, and refuse one that is somebody else's file."""
+        path = self.ingress_log
+        self._acquire(path.with_name(path.name + ".lock"))
+        if not self._disk.exists(self.checkpoint) and not is_ingress_log(self._disk, path):
+            self.release()
+            raise DataDirError(
+                f"{path} is no write-ahead log of Panda-Q; choose another INGRESS_LOG_FILE"
             )
 
     def _acquire(self, path: Path) -> None:

@@ -27,7 +27,7 @@ class TailCut:
 class Damage:
     """`length` bytes from `position` on are damaged; they held the offsets `first` to `last`.
 
-    `last` is below `first` where no offset is missing for it.
+    `last` is below `first` where no offset is missing for it, so that nobody knows what it held.
     """
 
     path: Path
@@ -37,8 +37,10 @@ class Damage:
     last: int
 
     def __str__(self) -> str:
-        lost = f"offsets {self.first} to {self.last}" if self.last >= self.first else "no offset"
-        return f"{self.path}: {self.length} bytes at byte {self.position} are damaged ({lost} lost)"
+        lost = "what they held is not known"
+        if self.last >= self.first:
+            lost = f"offsets {self.first} to {self.last} lost"
+        return f"{self.path}: {self.length} bytes at byte {self.position} are damaged ({lost})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pandaq.records import key_of
 from pandaq.routing import partition_for
 from pandaq.storage.block import Block
 from pandaq.storage.datadir import DataDir
-from pandaq.storage.findings import Damage, Finding, Missing, Note
+from pandaq.storage.findings import Damage, Finding, Missing, Note, TailCut
 from pandaq.storage.log import Log
 
 READ_BYTES: Final = 1024 * 1024
@@ -121,7 +121,8 @@ def keep_damage(ingress: Log, routed: int, datadir: DataDir, findings: list[Find
     What is lost up to the offset `routed` is in the partitions, and nothing to tell.
     """
     for finding in ingress.take_findings():
-        if not (isinstance(finding, Damage | Missing) and finding.last <= routed):
+        # Of damage at the end of the log nobody knows what it held: then `last` is below `first`.
+        if isinstance(finding, Note | TailCut) or max(finding.first, finding.last) > routed:
             findings.append(finding)
             if isinstance(finding, Damage):
                 set_aside(ingress, finding, datadir)

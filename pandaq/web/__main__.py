@@ -30,6 +30,8 @@ EXIT_FAILED: Final = 1
 EXIT_NOT_STARTED: Final = 2
 WATCH_S: Final = 0.5
 """How often the actors are looked after."""
+STOP_POLL_S: Final = 0.1
+"""How often a second signal is looked for while the broker stops."""
 HTTP_SHARE: Final = 0.4
 """The share of `stopTimeoutMs` in which requests in flight are answered; the rest is for routing
 and the checkpoint."""
@@ -64,9 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failure = _watch(system, server, stop)
     if failure:
         logger.critical("%s; stopping", failure)
-    deadline = time.monotonic() + config.stop_timeout_ms / 1000
-    server.stop(config.stop_timeout_ms / 1000 * HTTP_SHARE)
-    system.stop(max(deadline - time.monotonic(), 0))
+    # In a thread of its own: on Windows, waiting for threads would hold a second Ctrl-C back.
+    stopping = threading.Thread(target=_stop, args=(system, server), name="stop")
+    stopping.start()
+    while stopping.is_alive():
+        stopping.join(STOP_POLL_S)
     logger.info("stopped")
     return EXIT_FAILED if failure else EXIT_OK
 
@@ -78,6 +82,13 @@ def _start(system: System, config_file: Path | None) -> None:
     except SettingError as error:
         path = Path.cwd() / (config_file or DEFAULT_FILE)
         raise error.found_in(str(path) if path.exists() else "the default settings") from None
+
+
+def _stop(system: System, server: Server) -> None:
+    timeout_s = system.config.stop_timeout_ms / 1000
+    deadline = time.monotonic() + timeout_s
+    server.stop(timeout_s * HTTP_SHARE)
+    system.stop(max(deadline - time.monotonic(), 0))
 
 
 def _watch(system: System, server: Server, stop: threading.Event) -> str | None:

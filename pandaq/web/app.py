@@ -36,6 +36,7 @@ class App:
         self._stopping = False
         self._bottle = bottle.Bottle()
         self._bottle.default_error_handler = self._bottle_error
+        self._bottle.add_hook("before_request", _check_path)
         room = consumers.WaitingRoom(system)
         self._route("POST", "/ingress/<topic_id>", producers.append)
         self._route("POST", "/register/<topic_id>", consumers.register)
@@ -64,7 +65,7 @@ class App:
         environ = bottle.request.environ
         bottle.response.content_type = "application/json"
         try:
-            self._check(environ)
+            self._check_running()
             request = Request(environ, self._system.config.max_body_bytes)
             return success(handler(self._system, request, **parts))
         except PandaqError as error:
@@ -73,16 +74,9 @@ class App:
             logger.exception("a defect of the broker in %s %s", environ["REQUEST_METHOD"], parts)
             return _defect()
 
-    def _check(self, environ: dict[str, Any]) -> None:
-        """Refuse what comes too late, and a path that is not UTF-8 (Bottle drops wrong bytes)."""
+    def _check_running(self) -> None:
         if self._stopping:
             raise ShuttingDown
-        path: str = environ["bottle.raw_path"]
-        if not path.isascii():
-            try:
-                path.encode("latin-1").decode()
-            except UnicodeDecodeError:
-                raise InvalidRequest("the path is not valid UTF-8") from None
 
     def _bottle_error(self, error: bottle.HTTPError) -> bytes:
         """Say in the contract's JSON what Bottle itself found wrong."""
@@ -99,6 +93,16 @@ class App:
                 logger.error("a defect of the broker in %s %s: %r", method, path[:200], error.body)
                 return _defect()
         return _failed(reason)
+
+
+def _check_path() -> None:
+    """Refuse a path that is not UTF-8, of which Bottle drops the wrong bytes."""
+    path: str = bottle.request.environ["bottle.raw_path"]
+    if not path.isascii():
+        try:
+            path.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            raise bottle.HTTPError(400, "its path is not valid UTF-8") from None
 
 
 def _failed(error: PandaqError) -> bytes:

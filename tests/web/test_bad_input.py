@@ -345,7 +345,7 @@ class TestPaths:
             *("/ingress/", "/ingress", "/ingress/orders/", "/ingress/a/b", "/register/orders/x"),
             *("/../../etc/passwd", "/commit/", "/COMMIT", "/stats/x", "/static/../stats", "/%00"),
             *("/consume/broker_1/orders", "/consume/broker_1/orders/0/", "/consume//orders/0"),
-            *("/" + "x" * 5000, "/%FF", "/%ED%A0%80", "/%C3", "/%"),
+            *("/" + "x" * 5000, "/%"),
         ],
     )
     def test_a_path_that_leads_nowhere_is_not_found(self, broker: LiveBroker, path: str) -> None:
@@ -354,7 +354,9 @@ class TestPaths:
             assert answer.refusal == (404, "NOT_FOUND")
             assert len(answer.error) < 400
 
-    @pytest.mark.parametrize("wrong", ["o%FF", "o%ED%A0%80", "%C3o", "o%C0%AE%C0%AE", "orders%80"])
+    @pytest.mark.parametrize(
+        "wrong", ["o%FF", "%FF", "o%ED%A0%80", "%C3o", "o%C0%AE%C0%AE", "orders%80"]
+    )
     def test_a_path_that_is_not_utf_8_is_refused(self, broker: LiveBroker, wrong: str) -> None:
         for answer in (
             post(broker, f"/ingress/{wrong}", b"{}"),
