@@ -4,8 +4,18 @@
 """
 
 from pandaq.actors.system import System as Broker
+from pandaq.batch import Batch
 from pandaq.config import Config, Retention, TopicConfig
 from pandaq.errors import PandaqError
-from pandaq.message import Batch, Message
+from pandaq.message import Message, Record
 
-__all__ = ["Batch", "Broker", "Config", "Message", "PandaqError", "Retention", "TopicConfig"]
+__all__ = [
+    "Batch",
+    "Broker",
+    "Config",
+    "Message",
+    "PandaqError",
+    "Record",
+    "Retention",
+    "TopicConfig",
+]

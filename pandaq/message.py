@@ -1,9 +1,8 @@
-"""The values that travel: a message on its way in, and a batch on its way out."""
+"""The values that travel: a message on its way in, and a record on its way out."""
 
+import json
 from dataclasses import dataclass
 from typing import Any, Self
-
-import msgspec
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +18,12 @@ class Message:
 
     @classmethod
     def of(cls, message_id: str | int, value: Any) -> Self:
-        """Make a message of a Python value; anything that has a form in JSON will do."""
-        return cls(str(message_id), msgspec.json.encode(value))
+        """Make a message of a Python value that has a form in JSON.
+
+        Raises `TypeError` and `ValueError` where it has none, as NaN has not.
+        """
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return cls(str(message_id), text.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +39,4 @@ class Record:
     @property
     def value(self) -> Any:
         """The content as a Python value."""
-        return msgspec.json.decode(self.content)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one read of a log gives: whole lines, in order, without their newlines.
-
-    `start_offset` is the offset that the batch starts behind, `end_offset` the offset of its last
-    line, and what to commit. An empty batch has both alike.
-    """
-
-    start_offset: int
-    end_offset: int
-    lines: list[bytes]
-
-    @property
-    def count(self) -> int:
-        """How many messages it has."""
-        return len(self.lines)
+        return json.loads(self.content)

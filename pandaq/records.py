@@ -60,9 +60,21 @@ def key_of(payload: bytes) -> bytes:
     return _json_string.decode(b'"' + message_id + b'"').encode()
 
 
+def split_ingress_line(line: bytes) -> tuple[int, str, bytes]:
+    """Return offset, topicId and payload of an ingress line (without its newline)."""
+    _, offset, topic_id, payload = line.split(SEPARATOR, 3)
+    return int(offset), topic_id.decode(), payload
+
+
+def split_partition_line(line: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """Return topicId, partitionId, offset, messageId and content of a line, as they are in it."""
+    topic_id, partition_id, offset, message_id, content = line.split(SEPARATOR, 5)[:5]
+    return topic_id, partition_id, offset, message_id, content
+
+
 def decode_record(line: bytes) -> Record:
     """Return the record of a partition's line (without its newline)."""
-    topic_id, partition_id, offset, message_id, content = line.split(SEPARATOR, 5)[:5]
+    topic_id, partition_id, offset, message_id, content = split_partition_line(line)
     return Record(
         topic_id.decode(),
         int(partition_id),

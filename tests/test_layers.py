@@ -15,7 +15,7 @@ LAYERS: Final = [
     {"errors", "message"},
     {
         *("ids", "offsets", "routing", "assignments", "records", "retention"),
-        *("settings", "config", "config_file", "content", "limits"),
+        *("settings", "config", "config_file", "content", "batch", "limits"),
     },
     {"storage"},
     {"actors"},

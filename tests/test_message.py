@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaq.message import Batch, Message, Record
+from pandaq.batch import Batch
+from pandaq.message import Message, Record
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.text(),

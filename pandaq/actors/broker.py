@@ -28,9 +28,10 @@ from pandaq.actors.messages import (
     Routed,
     Sync,
 )
+from pandaq.batch import Batch
 from pandaq.config import Config
 from pandaq.errors import StorageFailed, Unavailable
-from pandaq.message import Batch
+from pandaq.records import split_ingress_line
 from pandaq.storage.store import Checkpoints
 
 logger = logging.getLogger(__name__)
@@ -157,8 +158,8 @@ class Broker(pykka.ThreadingActor):
 
 
 def _by_topic(batch: Batch) -> dict[str, list[Routed]]:
-    by_topic: dict[bytes, list[Routed]] = {}
+    by_topic: dict[str, list[Routed]] = {}
     for line in batch.lines:
-        _, offset, topic_id, payload = line.split(b"|", 3)
-        by_topic.setdefault(topic_id, []).append((int(offset), payload))
-    return {topic_id.decode(): messages for topic_id, messages in by_topic.items()}
+        offset, topic_id, payload = split_ingress_line(line)
+        by_topic.setdefault(topic_id, []).append((offset, payload))
+    return by_topic

@@ -22,9 +22,9 @@ from pandaq.actors.messages import (
     Release,
     Sync,
 )
+from pandaq.batch import Batch
 from pandaq.config import Config
 from pandaq.errors import BufferFull, Unavailable
-from pandaq.message import Batch
 from pandaq.offsets import Offsets
 from pandaq.storage.queue import Queue
 

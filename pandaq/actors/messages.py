@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from pandaq.actors.asking import Ask, Future
+from pandaq.batch import Batch
 from pandaq.errors import Unavailable
-from pandaq.message import Batch
 from pandaq.offsets import Offsets
 
 Routed = tuple[int, bytes]

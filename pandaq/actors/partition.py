@@ -22,8 +22,8 @@ from pandaq.actors.messages import (
     Sync,
     WakeAll,
 )
+from pandaq.batch import Batch
 from pandaq.config import Retention
-from pandaq.message import Batch
 from pandaq.offsets import Offsets
 from pandaq.storage.log import Clock
 from pandaq.storage.queue import Queue

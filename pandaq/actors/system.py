@@ -25,11 +25,12 @@ from pandaq.actors.messages import (
     ReadOrWait,
     Register,
 )
+from pandaq.batch import Batch
 from pandaq.config import Config
 from pandaq.errors import PandaqError, PartitionNotFound, ShuttingDown, TopicNotFound
 from pandaq.ids import check_consumer_id
 from pandaq.limits import check_messages
-from pandaq.message import Batch, Message
+from pandaq.message import Message
 from pandaq.offsets import Offsets
 from pandaq.records import encode_payload
 from pandaq.storage.disk import Disk, LocalDisk

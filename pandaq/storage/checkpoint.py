@@ -14,8 +14,7 @@ from pathlib import Path
 
 from pandaq.offsets import Offsets
 from pandaq.storage.disk import Disk
-from pandaq.storage.sealed import unseal, write_sealed
-from pandaq.storage.whole import read_whole
+from pandaq.storage.sealed import read_sealed, write_sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +34,10 @@ def write_checkpoint(disk: Disk, path: Path, checkpoint: Checkpoint) -> None:
 
 def read_checkpoint(disk: Disk, path: Path) -> Checkpoint | None:
     """Return the checkpoint, None where there is none or it is damaged."""
-    if not disk.exists(path):
+    lines = read_sealed(disk, path)
+    if not lines:
         return None
-    unsealed = unseal(read_whole(disk, path))
-    if unsealed.damaged or not unsealed.lines:
-        return None
-    first, *rest = unsealed.lines
+    first, *rest = lines
     _, log_end, read = first.split("|")
     ends = {key: int(end) for key, end in (line.rsplit("|", 1) for line in rest)}
     return Checkpoint(Offsets(int(log_end), int(read)), ends)

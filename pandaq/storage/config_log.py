@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pandaq.storage.disk import Disk
-from pandaq.storage.sealed import unseal, write_sealed
-from pandaq.storage.whole import read_whole
+from pandaq.storage.sealed import read_sealed, write_sealed
 
 
 def write_config_log(disk: Disk, path: Path, topics: Mapping[str, int]) -> None:
@@ -20,11 +19,8 @@ def write_config_log(disk: Disk, path: Path, topics: Mapping[str, int]) -> None:
 
 def read_config_log(disk: Disk, path: Path) -> dict[str, int] | None:
     """Return the topics (id to partitions), None where the file is missing or damaged."""
-    if not disk.exists(path):
+    lines = read_sealed(disk, path)
+    if lines is None:
         return None
-    data = read_whole(disk, path)
-    unsealed = unseal(data)
-    if unsealed.damaged or unsealed.end < len(data) or not data:
-        return None
-    fields = (line.split("|") for line in unsealed.lines)
+    fields = (line.split("|") for line in lines)
     return {topic_id: int(partitions) for _, topic_id, partitions in fields}

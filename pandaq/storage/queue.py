@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from pandaq.batch import Batch
 from pandaq.config import Retention
-from pandaq.message import Batch
 from pandaq.offsets import Offsets
 from pandaq.retention import expired_through
 from pandaq.storage.block import Block

@@ -7,7 +7,7 @@ that it had.
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pandaq.records import key_of
+from pandaq.records import key_of, split_ingress_line
 from pandaq.routing import partition_for
 from pandaq.storage.block import Block
 from pandaq.storage.datadir import DataDir
@@ -82,11 +82,10 @@ class Redo:
     def _route(self, lines: list[bytes]) -> None:
         bodies: dict[Partition, list[bytes]] = {}
         for line in lines:
-            _, offset, topic, payload = line.split(b"|", 3)
-            topic_id = topic.decode()
+            offset, topic_id, payload = split_ingress_line(line)
             if topic_id not in self._topics:
-                path = self._datadir.set_aside(f"unknown-topic.offset-{int(offset)}", line)
-                text = f"offset {int(offset)} is for the unknown topic '{topic_id}'"
+                path = self._datadir.set_aside(f"unknown-topic.offset-{offset}", line)
+                text = f"offset {offset} is for the unknown topic '{topic_id}'"
                 self._findings.append(Note(self._ingress.path, f"{text}; kept in {path}"))
                 continue
             partition_id = partition_for(key_of(payload), self._topics[topic_id])

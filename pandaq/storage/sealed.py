@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pandaq.storage.disk import Disk
-from pandaq.storage.whole import write_whole
+from pandaq.storage.whole import read_whole, write_whole
 
 _CHECKSUM: Final = b"checksum|"
 
@@ -74,3 +74,16 @@ def unseal(data: bytes) -> Unsealed:
 def write_sealed(disk: Disk, path: Path, lines: Iterable[str]) -> None:
     """Put one block in place of a file, durably. Raises `OSError`, `SyncFailed`."""
     write_whole(disk, path, seal(lines))
+
+
+def read_sealed(disk: Disk, path: Path) -> list[str] | None:
+    """Return the lines of a file of one block; None where it is missing or not whole.
+
+    Raises `OSError`.
+    """
+    if not disk.exists(path):
+        return None
+    data = read_whole(disk, path)
+    unsealed = unseal(data)
+    is_whole = 0 < unsealed.end == len(data) and not unsealed.damaged
+    return unsealed.lines if is_whole else None

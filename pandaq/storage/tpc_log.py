@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pandaq.storage.disk import Disk
-from pandaq.storage.sealed import unseal, write_sealed
-from pandaq.storage.whole import read_whole
+from pandaq.storage.sealed import read_sealed, write_sealed
 
 
 class Assignment(NamedTuple):
@@ -29,9 +28,8 @@ def read_tpc_log(disk: Disk, path: Path) -> list[Assignment] | None:
     """Return the assignments, None where the file is damaged; none are in a missing file."""
     if not disk.exists(path):
         return []
-    data = read_whole(disk, path)
-    unsealed = unseal(data)
-    if unsealed.damaged or unsealed.end < len(data) or not data:
+    lines = read_sealed(disk, path)
+    if lines is None:
         return None
-    fields = (line.split("|") for line in unsealed.lines)
+    fields = (line.split("|") for line in lines)
     return [Assignment(topic, int(partition), consumer) for topic, partition, consumer in fields]

@@ -10,9 +10,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from pandaq.batch import Batch
 from pandaq.errors import InvalidRequest, PandaqError
 from pandaq.ids import shown
-from pandaq.message import Batch, Message
+from pandaq.message import Message
+from pandaq.records import split_partition_line
 
 T = TypeVar("T")
 
@@ -140,7 +142,7 @@ def timestamp() -> str:
 
 
 def _record_json(line: bytes) -> bytes:
-    topic_id, _, offset, message_id, content = line.split(b"|", 5)[:5]
+    topic_id, _, offset, message_id, content = split_partition_line(line)
     fields = (topic_id, message_id, content, offset)
     return b'{"topicId":"%b","messageId":"%b","content":%b,"offset":%b}' % fields
 

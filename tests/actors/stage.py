@@ -8,8 +8,9 @@ import msgspec
 import pykka
 
 from pandaq.actors.asking import Future
+from pandaq.batch import Batch
 from pandaq.config import Config, Retention, TopicConfig
-from pandaq.message import Batch, Message
+from pandaq.message import Message
 from pandaq.records import encode_payload
 from pandaq.routing import partition_for
 

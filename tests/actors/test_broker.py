@@ -30,9 +30,9 @@ from pandaq.actors.messages import (
 )
 from pandaq.actors.partition import Partition
 from pandaq.actors.topic import Topic
+from pandaq.batch import Batch
 from pandaq.config import Config
 from pandaq.errors import OutcomeUnknown, StorageFailed, StorageFull
-from pandaq.message import Batch
 from pandaq.offsets import Offsets
 from pandaq.storage.checkpoint import read_checkpoint
 from pandaq.storage.journal import partition_key

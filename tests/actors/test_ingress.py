@@ -19,8 +19,8 @@ from pandaq.actors.messages import (
     Release,
     Sync,
 )
+from pandaq.batch import Batch
 from pandaq.errors import BufferFull, ShuttingDown, StorageFailed, StorageFull
-from pandaq.message import Batch
 from pandaq.offsets import Offsets
 from pandaq.storage.recovery import open_store
 from pandaq.storage.store import Store

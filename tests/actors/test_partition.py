@@ -24,9 +24,9 @@ from pandaq.actors.messages import (
     WakeAll,
 )
 from pandaq.actors.partition import Partition
+from pandaq.batch import Batch
 from pandaq.config import Retention
 from pandaq.errors import InvalidOffset, ShuttingDown, StorageFailed, StorageFull
-from pandaq.message import Batch
 from pandaq.offsets import Offsets
 from pandaq.storage.recovery import open_store
 from pandaq.storage.store import Store

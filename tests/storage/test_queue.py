@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pandaq.batch import Batch
 from pandaq.config import Retention
 from pandaq.errors import InvalidOffset, StorageFailed, StorageFull
-from pandaq.message import Batch
 from pandaq.offsets import Offsets
 from pandaq.records import LineFormat
 from pandaq.storage.log import Log

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandaq import errors
+from pandaq.batch import Batch
 from pandaq.errors import InvalidRequest, PandaqError
-from pandaq.message import Batch, Message
+from pandaq.message import Message
 from pandaq.records import LineFormat, encode_payload
 from pandaq.web.payloads import (
     STATUS,
