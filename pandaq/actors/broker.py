@@ -79,10 +79,11 @@ class Broker(pykka.ThreadingActor):
             try:
                 routed = self._route()
             finally:
-                # Also where routing waits: what was accepted has to be durable in time.
+                # Also where routing waits: what was accepted has to be durable in time, and on a
+                # full disk it may be retention that makes the room to go on.
                 self._sync_if_due()
+                self._retain_if_due()
             self._checkpoint_if_due()
-            self._retain_if_due()
         except Unavailable as error:
             return self._blocked(error)
         self._trouble = None
@@ -115,11 +116,10 @@ class Broker(pykka.ThreadingActor):
             self._checkpoint_at = now + self._config.checkpoint_interval_ms / 1000
 
     def _retain_if_due(self) -> None:
-        """Retain behind a checkpoint only: a recovery cuts the partitions back to its ends."""
         now = time.monotonic()
-        if not self._unsynced_bytes and now >= self._retain_at:
+        if now >= self._retain_at:
             self._retain_at = now + RETENTION_INTERVAL_S
-            self._ask_topics(Retain())
+            self._ask_topics(Retain(self._checkpoints.ends))
 
     def _checkpoint(self) -> None:
         """Sync the partitions, then say so, then let go of what the ingress log need not keep.

@@ -61,8 +61,7 @@ class Ingress(pykka.ThreadingActor):
             case Sync():
                 return self._sync()
             case Release(offset):
-                with self._queue.log.guard.writing():
-                    return self._queue.log.release(offset)
+                return self._queue.release(offset)
             case AwaitArrival():
                 return self._await_arrival()
             case Refuse(reason):
@@ -125,7 +124,7 @@ class Ingress(pykka.ThreadingActor):
         return self._queue.offsets
 
     def _sync(self) -> dict[str, int]:
-        self._queue.log.sync()
+        self._queue.sync()
         return {"ingress": self._queue.offsets.log_end}
 
     def _await_arrival(self) -> Future[None]:
@@ -138,4 +137,4 @@ class Ingress(pykka.ThreadingActor):
 
     def _describe(self) -> QueueDescription:
         queue = self._queue
-        return QueueDescription(queue.offsets, queue.buffer_size, queue.log.guard.failure)
+        return QueueDescription(queue.offsets, queue.buffer_size, queue.failure)

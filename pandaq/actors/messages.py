@@ -105,7 +105,12 @@ class Sync(Ask[Mapping[str, int]]):
 
 @dataclass(frozen=True, slots=True)
 class Retain(Ask[int]):
-    """Delete what retention lets go; the answer is how many segments."""
+    """To Topic and Partition: delete what retention lets go; the answer is how many segments.
+
+    Only up to the ends (by key) that the last checkpoint names: a recovery cuts back to them.
+    """
+
+    ends: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

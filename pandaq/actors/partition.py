@@ -87,8 +87,8 @@ class Partition(pykka.ThreadingActor):
                 return self._commit(offset)
             case Sync():
                 return self._sync()
-            case Retain():
-                return self._retain()
+            case Retain(ends):
+                return self._retain(ends.get(self._key, 0))
             case DescribeQueue():
                 return self._describe()
             case _:
@@ -129,17 +129,16 @@ class Partition(pykka.ThreadingActor):
         return offsets
 
     def _sync(self) -> dict[str, int]:
-        self._queue.log.sync()
+        self._queue.sync()
         return {self._key: self._queue.offsets.log_end}
 
-    def _retain(self) -> int:
+    def _retain(self, end: int) -> int:
         """Delete what may go; what goes uncommitted counts as read, and that is written first."""
-        with self._queue.log.guard.writing():
-            through = self._queue.expired_through(self._retention, self._clock())
-            if through > self._queue.offsets.read:
-                self._commit(through)
-            return self._queue.log.release(through) if through else 0
+        through = self._queue.expired_through(self._retention, self._clock(), end)
+        if through > self._queue.offsets.read:
+            self._commit(through)
+        return self._queue.release(through)
 
     def _describe(self) -> QueueDescription:
         queue = self._queue
-        return QueueDescription(queue.offsets, queue.buffer_size, queue.log.guard.failure)
+        return QueueDescription(queue.offsets, queue.buffer_size, queue.failure)

@@ -39,7 +39,7 @@ class Topic(pykka.ThreadingActor):
             case Sync():
                 return self._sync()
             case Retain():
-                asks = [(partition, Retain()) for partition in self._partitions]
+                asks = [(partition, message) for partition in self._partitions]
                 return sum(ask_all(asks, self._ask_timeout_s))
             case DescribeTopic():
                 return self._describe()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pandaq.offsets import Offsets
-from pandaq.storage.disk import Disk, File
+from pandaq.storage.disk import NO_ROOM, Disk, File
 from pandaq.storage.findings import Damage, Finding, TailCut
 from pandaq.storage.guard import WriteGuard, must_succeed
 from pandaq.storage.sealed import seal, unseal, write_sealed
@@ -88,9 +88,17 @@ class Journal:
             self.findings.append(Damage(self.path, block.position, block.length, 1, 0))
         if unsealed.end < self._size:
             self.findings.append(TailCut(self.path, unsealed.end, self._size - unsealed.end))
-        # What is told from now on may not go back, though the run before was killed between write
-        # and sync, or its sync failed and the system believes that it has written everything.
-        self._rewrite()
+        try:
+            # What is told from now on may not go back, though the run before was killed between
+            # write and sync, or its sync failed and the system believes that all is written.
+            self._rewrite()
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            self._file.truncate(unsealed.end)
+            self._file.sync()
+            self._disk.sync_folder(self.path.parent)
+            self._size = unsealed.end
 
     def _rewrite(self) -> None:
         """Put the file in place anew; where that fails, the old one goes on."""

@@ -85,10 +85,33 @@ class Queue:
         while self._tail and self._tail[0].last <= offset:
             self._forget_oldest()
 
-    def expired_through(self, retention: Retention, now_ms: int) -> int:
-        """Return the offset up to which retention lets whole segments go; 0 for none."""
-        sealed = self.log.sealed()
-        return expired_through(sealed, self.log.active_bytes, self.offsets.read, retention, now_ms)
+    def sync(self) -> None:
+        """Make all that was appended durable. Raises `StorageFailed`."""
+        self.log.sync()
+
+    def expired_through(self, retention: Retention, now_ms: int, end: int) -> int:
+        """Return the offset up to which retention lets whole segments go; 0 for none.
+
+        None that holds anything behind `end`. Raises `StorageFailed`.
+        """
+        with self.log.guard.writing():
+            sealed = self.log.sealed()
+        size, read = self.log.active_bytes, self.offsets.read
+        through = expired_through(sealed, size, read, retention, now_ms)
+        return max((each.last for each in sealed if each.last <= min(through, end)), default=0)
+
+    def release(self, offset: int) -> int:
+        """Delete the segments that hold nothing behind `offset`; return how many.
+
+        Raises `StorageFailed`, after which it may be tried again.
+        """
+        with self.log.guard.writing():
+            return self.log.release(offset)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the log is closed for writing, None where it is not."""
+        return self.log.guard.failure
 
     def close(self) -> None:
         """Close the log; does not sync."""

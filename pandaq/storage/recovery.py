@@ -22,11 +22,12 @@ from pandaq.config import Config
 from pandaq.errors import DataDirError, StorageFull, Unavailable
 from pandaq.offsets import Offsets
 from pandaq.records import LineFormat
+from pandaq.retention import expired_through
 from pandaq.settings import SettingError
 from pandaq.storage.checkpoint import Checkpoint, read_checkpoint
 from pandaq.storage.config_log import read_config_log, write_config_log
 from pandaq.storage.datadir import DataDir
-from pandaq.storage.disk import Disk
+from pandaq.storage.disk import NO_ROOM, Disk
 from pandaq.storage.findings import Damage, Finding, Missing, Note
 from pandaq.storage.journal import Journal, partition_key
 from pandaq.storage.log import Clock, Log
@@ -43,20 +44,34 @@ def open_store(config: Config, disk: Disk, clock: Clock) -> Store:
     cannot be used, and leaves nothing open then.
     """
     datadir = DataDir(disk, config.data_dir, config.ingress_log)
+    try:
+        try:
+            return _recover(config, disk, clock, datadir)
+        except StorageFull:
+            # There may be room now; the second try tells where there is none.
+            return _recover(config, disk, clock, datadir)
+    except StorageFull as error:
+        raise DataDirError(
+            f"there is no room to recover {datadir.root}; make room, then start again"
+        ) from error
+    except (OSError, Unavailable) as error:
+        raise DataDirError(f"{datadir.root} cannot be recovered: {error}") from error
+
+
+def _recover(config: Config, disk: Disk, clock: Clock, datadir: DataDir) -> Store:
+    """Recover once; where that finds the disk full, make the room that retention allows."""
     datadir.acquire()
     recovery = _Recovery(config, disk, clock, datadir)
     try:
         return recovery.run()
-    except BaseException as error:
-        recovery.abandon()
-        if isinstance(error, StorageFull):
-            raise DataDirError(
-                f"there is no room to recover {datadir.root} (at {error.path}); make room, then "
-                "start again"
-            ) from error
-        if isinstance(error, OSError | Unavailable):
-            raise DataDirError(f"{datadir.root} cannot be recovered: {error}") from error
-        raise
+    except (StorageFull, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_ROOM:
+            raise
+        recovery.make_room()
+        raise StorageFull(datadir.root) from error
+    finally:
+        if not recovery.is_done:
+            recovery.abandon()
 
 
 class _Recovery:
@@ -67,7 +82,9 @@ class _Recovery:
         self._disk = disk
         self._clock = clock
         self._datadir = datadir
+        self.is_done = False
         self._topics: dict[str, int] = {}
+        self._checkpoint: Checkpoint | None = None
         self._ingress: Log | None = None
         self._logs: dict[Partition, Log] = {}
         self._journals: dict[str, Journal] = {}
@@ -77,7 +94,7 @@ class _Recovery:
         """Do all steps in order."""
         self._wipe_if_asked()
         self._topics = self._read_topics()
-        checkpoint = self._read_checkpoint()
+        checkpoint = self._checkpoint = self._read_checkpoint()
         ingress = self._open_ingress(checkpoint)
         for topic_id, partitions in self._topics.items():
             self._open_topic(topic_id, range(partitions), checkpoint)
@@ -88,7 +105,24 @@ class _Recovery:
         self._pass_over_lost()
         checkpoints = self._write_checkpoint(ingress)
         self._configure(self._topics)
-        return self._store(ingress, checkpoints, routed)
+        store = self._store(ingress, checkpoints, routed)
+        self.is_done = True
+        return store
+
+    def make_room(self) -> None:
+        """Delete what is needless up to the checkpoint: routed, or committed and not kept."""
+        if not self._checkpoint:
+            return
+        if self._ingress:
+            self._ingress.release(self._checkpoint.ingress.read)
+        retentions = {topic.id: topic.retention for topic in self._config.topics}
+        for (topic_id, partition_id), log in self._logs.items():
+            end = self._checkpoint.ends.get(partition_key(topic_id, partition_id), 0)
+            done = min(end, self._read_offset(topic_id, partition_id))
+            if topic_id in retentions:
+                retention, now_ms = retentions[topic_id], self._clock()
+                through = expired_through(log.sealed(), log.active_bytes, done, retention, now_ms)
+                log.release(min(through, done))
 
     def abandon(self) -> None:
         """Close all that was opened."""

@@ -38,6 +38,8 @@ class Checkpoints:
         self._disk = disk
         self._path = datadir.checkpoint
         self._guard = WriteGuard(datadir.checkpoint)
+        self.ends: Mapping[str, int] = {}
+        """The ends, by key, that the last checkpoint names."""
 
     def write(self, ingress: Offsets, ends: Mapping[str, int]) -> None:
         """Say that all up to `ingress.read` is in the partitions, durably, ending at `ends`.
@@ -46,6 +48,7 @@ class Checkpoints:
         """
         with self._guard.writing():
             write_checkpoint(self._disk, self._path, Checkpoint(ingress, ends))
+        self.ends = ends
 
 
 class AssignmentLog:

@@ -140,7 +140,8 @@ class TestOneCycle:
         scene.failures["events"] = StorageFull("a.log")
         for _ in range(2):
             assert scene.cycle() is Outcome.BLOCKED
-            assert [name for name, _ in scene.asked(object)] == ["ingress", "orders", "events"]
+            asked = [name for name, _ in scene.asked(Read, AppendRouted, Commit)]
+            assert asked == ["ingress", "orders", "events"]
         del scene.failures["events"]
         assert scene.cycle() is Outcome.IDLE
         assert scene.asked(Commit) == [("ingress", Commit(3))]
@@ -298,20 +299,18 @@ class TestWhatIsDue:
         scene.cycle()
         assert ("ingress", Sync()) not in scene.asked(Sync)
 
-    def test_retention_waits_for_a_checkpoint(
-        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_retention_goes_up_to_the_last_checkpoint_also_where_routing_waits(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, *, fails: bool
     ) -> None:
         monkeypatch.setattr(broker_module, "RETENTION_INTERVAL_S", 0)
-        scene = Scene(store, small_config(checkpoint_bytes=ALL), PENDING)
+        scene = Scene(store, small_config(), PENDING)
+        ends = {"orders_partition_0": 7}
+        store.checkpoints.write(Offsets(), ends)
+        if fails:
+            scene.failures["orders"] = StorageFull("a.log")
         scene.cycle()
-        assert scene.asked(Release, Retain) == [
-            ("ingress", Release(3)),
-            ("orders", Retain()),
-            ("events", Retain()),
-        ]
-        scene.batch = Batch(3, 4, [b"broker_1|4|" + body("d")])
-        scene.cycle()
-        assert scene.asked(Release, Retain) == []
+        assert scene.asked(Retain) == [("orders", Retain(ends)), ("events", Retain(ends))]
 
     def test_retention_is_looked_after_now_and_then(
         self, store: Store, monkeypatch: pytest.MonkeyPatch

@@ -348,15 +348,22 @@ class TestRetaining:
         self.fill(partition)
         before = len(self.sealed(disk))
         partition.on_receive(Commit(7))
-        deleted = partition.on_receive(Retain())
+        deleted = partition.on_receive(Retain({KEY: 1 << 40}))
         assert deleted > 0
         assert len(self.sealed(disk)) == before - deleted
         assert offsets_of(read(partition)) == [8, 9, 10, 11, 12]
 
+    def test_nothing_behind_the_checkpoint_may_go(self, partition: Partition) -> None:
+        self.fill(partition)
+        partition.on_receive(Commit(12))
+        assert partition.on_receive(Retain({KEY: 0})) == partition.on_receive(Retain({})) == 0
+        few = partition.on_receive(Retain({KEY: 4}))
+        assert 0 < few < partition.on_receive(Retain({KEY: 12})) + few
+
     def test_what_is_not_committed_stays(self, partition: Partition, disk: SimulatedDisk) -> None:
         self.fill(partition)
         trace = list(disk.trace)
-        assert partition.on_receive(Retain()) == 0
+        assert partition.on_receive(Retain({KEY: 1 << 40})) == 0
         assert not [step for step in disk.trace[len(trace) :] if step.operation == "delete"]
         assert len(offsets_of(read(partition))) == 12
 
@@ -366,7 +373,7 @@ class TestRetaining:
         partition = make_partition(store, clock, ALL_MAY_GO)
         self.fill(partition)
         disk.trace.clear()
-        assert partition.on_receive(Retain()) > 0
+        assert partition.on_receive(Retain({KEY: 1 << 40})) > 0
         operations = [step.operation for step in disk.trace]
         assert disk.trace.index(Step("sync", JOURNAL)) < operations.index("delete")
         offsets = partition.on_receive(DescribeQueue()).offsets
@@ -381,7 +388,7 @@ class TestRetaining:
         self.fill(partition)
         disk.fail("write", JOURNAL, error=NO_ROOM)
         with pytest.raises(StorageFull):
-            partition.on_receive(Retain())
+            partition.on_receive(Retain({KEY: 1 << 40}))
         assert len(offsets_of(read(partition))) == 12
         assert partition.on_receive(DescribeQueue()).offsets == Offsets(12, 0)
 
@@ -392,9 +399,9 @@ class TestRetaining:
         self.fill(partition)
         partition.on_receive(Commit(12))
         clock.now_ms += 1_000
-        assert partition.on_receive(Retain()) == 0
+        assert partition.on_receive(Retain({KEY: 1 << 40})) == 0
         clock.now_ms += 1
-        assert partition.on_receive(Retain()) > 0
+        assert partition.on_receive(Retain({KEY: 1 << 40})) > 0
 
 
 def test_it_describes_itself(partition: Partition) -> None:

@@ -68,7 +68,7 @@ def test_a_sync_that_one_partition_fails_has_failed() -> None:
 
 
 def test_retaining_counts_the_segments_of_all_partitions() -> None:
-    assert topic_of(*(answering(2) for _ in range(3))).on_receive(Retain()) == 6
+    assert topic_of(*(answering(2) for _ in range(3))).on_receive(Retain({})) == 6
 
 
 def test_it_describes_its_partitions_in_order() -> None:

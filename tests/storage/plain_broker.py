@@ -112,7 +112,9 @@ class PlainBroker:
     def retain(self, topic_id: str, partition_id: int) -> None:
         """Delete what retention lets go; behind a checkpoint only."""
         queue = self.queue(topic_id, partition_id)
-        through = queue.expired_through(self.store.topics[topic_id].retention, self.clock.now_ms)
+        through = queue.expired_through(
+            self.store.topics[topic_id].retention, self.clock.now_ms, queue.offsets.log_end
+        )
         queue.log.release(through)
 
     def assign(self, *assignments: Assignment) -> None:

@@ -352,20 +352,30 @@ class TestRetention:
         queue = open_queue(disk, segment_bytes=20)
         append(queue, 2, 2, 2)
         retention = Retention(max_age_ms=10, keep_committed=True)
-        assert queue.expired_through(retention, 9999) == 0
+        assert queue.expired_through(retention, 9999, queue.offsets.log_end) == 0
         queue.commit(2)
-        assert queue.expired_through(retention, 1010) == 0
-        assert queue.expired_through(retention, 1011) == 2
+        assert queue.expired_through(retention, 1010, queue.offsets.log_end) == 0
+        assert queue.expired_through(retention, 1011, queue.offsets.log_end) == 2
         queue.commit(6)
-        assert queue.expired_through(retention, 1011) == 4
+        assert queue.expired_through(retention, 1011, queue.offsets.log_end) == 4
 
     def test_the_active_segment_counts_towards_the_bytes(self, disk: SimulatedDisk) -> None:
         queue = open_queue(disk, segment_bytes=20)
         append(queue, 2, 2, 2)
         queue.commit(6)
         size = 6 * (LINE_BYTES + 1)
-        assert queue.expired_through(Retention(max_age_ms=None, max_bytes=size), 0) == 0
-        assert queue.expired_through(Retention(max_age_ms=None, max_bytes=size - 1), 0) == 2
+        assert (
+            queue.expired_through(
+                Retention(max_age_ms=None, max_bytes=size), 0, queue.offsets.log_end
+            )
+            == 0
+        )
+        assert (
+            queue.expired_through(
+                Retention(max_age_ms=None, max_bytes=size - 1), 0, queue.offsets.log_end
+            )
+            == 2
+        )
 
     def test_reading_goes_on_behind_what_was_released(self, disk: SimulatedDisk) -> None:
         queue = open_queue(disk, NOWHERE, segment_bytes=20)

@@ -742,12 +742,12 @@ class TestConfiguration:
 
 
 class TestFaults:
-    def fail_at_every(self, operation: Operation, error: OSError) -> int:
+    def fail_at_every(self, operation: Operation, error: OSError, times: int | None = 1) -> int:
         """Start with a fault at each call; return how often the start did not succeed."""
         refused = 0
         for number in range(2_000):
             disk = LIVED.kill()
-            fault = disk.fail(operation, after=number, error=error, written=number % 7)
+            fault = disk.fail(operation, after=number, error=error, written=number % 7, times=times)
             try:
                 broker = PlainBroker(disk, small_config())
             except DataDirError as caught:
@@ -768,7 +768,29 @@ class TestFaults:
         raise AssertionError("a start never came to its end")
 
     def test_no_room_at_any_write_is_one_sentence_and_costs_nothing(self) -> None:
-        assert self.fail_at_every("write", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) > 10
+        no_room = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        assert self.fail_at_every("write", no_room, times=None) > 10
+
+    def test_what_retention_lets_go_makes_the_room_to_recover(self) -> None:
+        disk = SimulatedDisk()
+        kept = PlainBroker(disk, small_config())
+        everything = Retention(keep_committed=False)
+        config = small_config(retention=everything)
+        for number in range(20):
+            kept.produce("orders", *(f"m{number}-{each}" for each in range(5)))
+        kept.route()
+        kept.checkpoint()
+        for partition_id in range(2):
+            log_end = kept.queue("orders", partition_id).offsets.log_end
+            kept.commit("orders", partition_id, log_end)
+        kept.produce("orders", *(f"n{each}" for each in range(20)))
+        disk = disk.kill()
+        disk.capacity_bytes = disk.used_bytes + 10
+        with pytest.raises(DataDirError, match="there is no room to recover /data"):
+            PlainBroker(disk, small_config())
+        broker = PlainBroker(disk, config)
+        found = {number: len(broker.messages("orders", number)) for number in range(2)}
+        assert sum(found.values()) >= 20
 
     @pytest.mark.parametrize(
         "operation",
@@ -808,8 +830,9 @@ class TestFaults:
     def test_no_room_for_damaged_bytes_keeps_the_damage_for_the_next_start(self) -> None:
         disk = produced_alone(b"1", b"2", b"3")
         disk.corrupt(INGRESS, 3, b"\x00")
-        disk.fail("write", "*/damaged/*", error=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-        with pytest.raises(DataDirError, match="No space left"):
+        no_room = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        disk.fail("write", "*/damaged/*", error=no_room, times=None)
+        with pytest.raises(DataDirError, match="there is no room to recover /data"):
             PlainBroker(disk, ONE)
         check_nothing_is_open(disk)
         broker = PlainBroker(disk, ONE)
