@@ -835,6 +835,7 @@ class TestFaults:
         with pytest.raises(DataDirError, match="there is no room to recover /data"):
             PlainBroker(disk, ONE)
         check_nothing_is_open(disk)
+        disk.heal()
         broker = PlainBroker(disk, ONE)
         assert sorted(ids_of(broker)) == ["m1", "m2"]
         assert len(disk.list(DATA / "damaged")) == 1
