@@ -25,6 +25,7 @@ def main() -> None:
             text=True,
             env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
         )
+        assert broker.stderr
         try:
             url = next(found[0] for line in broker.stderr if (found := re.search("http:.*", line)))
             with Producer("broker_1", url, "events") as producer:

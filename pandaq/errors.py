@@ -162,12 +162,17 @@ class UnsupportedMediaType(RequestError):
 
 
 class PayloadTooLarge(RequestError):
-    """A message, a batch or a body is over its limit; `setting` is the limit's name."""
+    """A message, a batch or a body is over its limit; `setting` is the limit's name.
+
+    `size` and `limit` are in `unit`.
+    """
 
     code = "PAYLOAD_TOO_LARGE"
 
-    def __init__(self, what: str, size: int, limit: int, setting: str) -> None:
-        super().__init__(f"{what} is {size} and may be at most {limit} ({setting})")
+    def __init__(self, what: str, size: int, limit: int, setting: str, unit: str = "bytes") -> None:
+        super().__init__(
+            f"{what} has {size} {unit} and may have at most {limit} ({setting}); send less at once"
+        )
         self.size = size
         self.limit = limit
         self.setting = setting

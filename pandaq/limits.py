@@ -14,13 +14,13 @@ def check_messages(messages: Sequence[Message], config: Config) -> None:
 
     >>> check_messages([Message.of("msg-001", "long")], Config(max_message_bytes=5))
     Traceback (most recent call last):
-    pandaq.errors.PayloadTooLarge: the content of message 0 (messageId 'msg-001') is 6 and may be...
+    pandaq.errors.PayloadTooLarge: the content of message 0 (messageId 'msg-001') has 6 bytes and...
     """
     if not messages:
         raise InvalidRequest("there is no message; send at least one")
     count, most = len(messages), config.max_batch_messages
     if count > most:
-        raise PayloadTooLarge("the batch", count, most, "maxBatchMessages")
+        raise PayloadTooLarge("the batch", count, most, "maxBatchMessages", "messages")
     for number, message in enumerate(messages):
         size, limit = len(message.content), config.max_message_bytes
         if size > limit:

@@ -106,7 +106,10 @@ class _JsonErrorTask(ErrorTask):
         match error.code:
             case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 most = self.channel.adj.max_request_body_size // OVERSIZE_FACTOR
-                code, what = "PAYLOAD_TOO_LARGE", f"the body may be at most {most} (maxBodyBytes)"
+                code, what = (
+                    "PAYLOAD_TOO_LARGE",
+                    f"the body may have at most {most} bytes (maxBodyBytes)",
+                )
             case HTTPStatus.INTERNAL_SERVER_ERROR:
                 code, what = "INTERNAL_ERROR", "a defect of the broker; its log has the details"
             case _:

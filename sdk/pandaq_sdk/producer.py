@@ -23,10 +23,9 @@ class Producer:
 
     **Retries may duplicate.** After a connection error, a timeout or a 503 the broker may have
     kept the messages although no answer said so, and sending them again writes them again:
-    delivery is at least once. Consumers that mind should look at the messageId; a topic whose
-    `dedupeWindowMs` is set on the broker does so itself. With `retries=0` nothing is sent twice:
-    the error reaches the caller, who then does not know the outcome of a `ConnectionFailed` or an
-    `OutcomeUnknown`.
+    delivery is at least once. Consumers that mind should look at the messageId. With `retries=0`
+    nothing is sent twice: the error reaches the caller, who then does not know the outcome of a
+    `ConnectionFailed` or an `OutcomeUnknown`.
 
     Constructing does no I/O. An instance is for one thread; give every thread its own. Keyword
     arguments: `username`, `password`, `token`, `timeout_s`, `retries`, `max_retry_delay_s`,

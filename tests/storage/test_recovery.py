@@ -827,6 +827,23 @@ class TestFaults:
                 disk.heal()
                 assert ids_of(PlainBroker(disk, ONE)) == Counter(["m0"])
 
+    def test_damage_at_the_end_is_told_though_all_before_it_is_routed(self) -> None:
+        disk = SimulatedDisk()
+        broker = PlainBroker(disk, ONE)
+        broker.produce("orders", "m0")
+        broker.stop()
+        broker = PlainBroker(disk, ONE)
+        broker.produce("orders", "m1")
+        disk = disk.kill()
+        size = len(disk.files()[INGRESS])
+        disk.corrupt(INGRESS, size - 5, b"\x00")
+        delete(disk, "ingress.*.index")
+        broker = PlainBroker(disk, ONE)
+        (told,) = [each for each in broker.told() if "damaged" in each]
+        assert told.startswith(f"{INGRESS}: ")
+        assert told.endswith("are damaged (what they held is not known)")
+        assert len(disk.list(DATA / "damaged")) == 1
+
     def test_no_room_for_damaged_bytes_keeps_the_damage_for_the_next_start(self) -> None:
         disk = produced_alone(b"1", b"2", b"3")
         disk.corrupt(INGRESS, 3, b"\x00")

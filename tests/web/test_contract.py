@@ -485,10 +485,10 @@ class TestErrors:
         with live(config) as broker:
             assert broker.send(("a", "x" * 8), topic="events").data["count"] == 1
             for messages, words in (
-                ([("m-1", "x" * 9)], "(messageId 'm-1') is 11 and may be at most 10"),
-                ([("m", n) for n in range(4)], "the batch is 4 and may be at most 3"),
-                ([("m", "x" * 2000)], "the body is 20"),
-                ([("m", "x" * 9000)], "the body may be at most 2000 (maxBodyBytes)"),
+                ([("m-1", "x" * 9)], "(messageId 'm-1') has 11 bytes and may have at most 10"),
+                ([("m", n) for n in range(4)], "the batch has 4 messages and may have at most 3"),
+                ([("m", "x" * 2000)], "the body has 20"),
+                ([("m", "x" * 9000)], "the body may have at most 2000 bytes (maxBodyBytes)"),
             ):
                 answer = broker.send(*messages, topic="events")
                 assert answer.refusal == (413, "PAYLOAD_TOO_LARGE")
