@@ -230,7 +230,7 @@ class TestSizes:
             head = b"POST /ingress/orders HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % length
             answer = broker.say(head)
             assert answer.refusal == (413, "PAYLOAD_TOO_LARGE")
-            assert f"{MAX_BODY} (maxBodyBytes)" in answer.error
+            assert f"{MAX_BODY} bytes (maxBodyBytes)" in answer.error
 
     def test_a_client_that_sends_five_times_the_limit_hears_why(self, broker: LiveBroker) -> None:
         answer = post(broker, "/ingress/orders", b" " * (5 * MAX_BODY))
