@@ -15,7 +15,7 @@ from pandaq.actors.asking import Ref, ask, tell
 from pandaq.actors.broker import Broker
 from pandaq.actors.ingress import Ingress
 from pandaq.actors.journal import JournalKeeper
-from pandaq.actors.messages import Drain, Refuse, Tick, WakeAll
+from pandaq.actors.messages import Drain, Outcome, Refuse, Tick, WakeAll
 from pandaq.actors.partition import Partition
 from pandaq.actors.registry import Registry
 from pandaq.actors.scheduler import Scheduler
@@ -87,7 +87,9 @@ class Crew:
         self._stop("scheduler", deadline)
         try:
             ask(self.ingress, Refuse(ShuttingDown()), _left(deadline))
-            ask(self.broker, Drain(_left(deadline) / 2), _left(deadline))
+            outcome = ask(self.broker, Drain(_left(deadline) / 2), _left(deadline))
+            if outcome is Outcome.BLOCKED:
+                logger.warning("not all messages could be routed; the next start routes them")
         except PandaqError as error:
             logger.warning("stopping without a checkpoint, the next start recovers: %s", error)
 
