@@ -95,10 +95,13 @@ class Fault:
 class SimulatedFile:
     """An open file of a simulated disk."""
 
-    def __init__(self, disk: "SimulatedDisk", path: Path, node: "_File") -> None:
+    def __init__(
+        self, disk: "SimulatedDisk", path: Path, node: "_File", *, read_only: bool = False
+    ) -> None:
         self._disk = disk
         self._path = path
         self._node = node
+        self._read_only = read_only
         self._closed = False
 
     @property
@@ -119,6 +122,7 @@ class SimulatedFile:
 
     def write(self, position: int, data: bytes) -> None:
         """Write all of `data` at `position`; a failing write may leave a part of it."""
+        self._refuse_read_only()
         data = bytes(data)
 
         def write_part(fault: Fault) -> None:
@@ -133,6 +137,7 @@ class SimulatedFile:
 
     def truncate(self, size: int) -> None:
         """Cut the file back to `size` bytes, or fill it up with zeros."""
+        self._refuse_read_only()
         with self._doing("truncate"):
             _check_position(size)
             if self._disk._fitting(self._node, 0, size) < size:
@@ -152,6 +157,10 @@ class SimulatedFile:
                 self._closed = True
                 self._disk._handles.remove(self)
                 self._disk.trace.append(Step("close", self._path))
+
+    def _refuse_read_only(self) -> None:
+        if self._read_only:
+            raise _error(errno.EBADF, self._path)
 
     @contextmanager
     def _doing(
@@ -221,8 +230,11 @@ class SimulatedDisk:
 
     # The protocol.
 
-    def open(self, path: Path, *, create: bool = False) -> SimulatedFile:
-        """Open a file for reading and writing; with `create`, make it where it is missing."""
+    def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> SimulatedFile:
+        """Open a file for reading and writing; with `create`, make it where it is missing.
+
+        With `read_only`, what would change it raises.
+        """
         with self._doing("open", path):
             folder, key, node = self._locate(path)
             if isinstance(node, _Folder):
@@ -234,7 +246,7 @@ class SimulatedDisk:
                 self._change((folder, key, _Entry(path.name, node)))
             elif self.single_owner:
                 self._refuse_open(node, path)
-            file = SimulatedFile(self, path, node)
+            file = SimulatedFile(self, path, node, read_only=read_only)
             self._handles.append(file)
             return file
 

@@ -20,7 +20,7 @@ LAYERS: Final = [
     {"storage"},
     {"actors"},
     {"web"},
-    {"cli"},
+    {"cli", "__main__"},
 ]
 
 FILE_MODULES: Final = {"io", "shutil", "tempfile", "glob", "mmap", "fcntl", "filelock", "fileinput"}

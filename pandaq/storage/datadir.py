@@ -6,7 +6,8 @@
       topics/topic_{topicId}/
         partition_{N}.log
         {topicId}_partition_metadata.log
-      damaged/                                 what recovery set aside
+      lost.log                                 what a repair found lost
+      damaged/                                 what recovery and repair set aside
 
 The ingress log may lie elsewhere; its lock is then beside it.
 """
@@ -35,6 +36,7 @@ class DataDir:
         self.checkpoint = root / "ingress_metadata.log"
         self.config_log = root / "config.log"
         self.tpc_log = root / "TPC.log"
+        self.lost_log = root / "lost.log"
         self.topics = root / "topics"
         self.damaged = root / "damaged"
         self._lock_file = root / "pandaq.lock"
@@ -113,7 +115,7 @@ class DataDir:
         for folder in (self.topics, self.damaged):
             self._delete_if_empty(folder)
         self._delete_files(self.ingress_log.parent, self._ingress_file())
-        self._delete_files(self.root, _named(self.checkpoint, self.tpc_log))
+        self._delete_files(self.root, _named(self.checkpoint, self.tpc_log, self.lost_log))
         # Says that there are no topics, and that this is a data directory, whatever else is in it.
         write_config_log(self._disk, self.config_log, {})
         self._disk.delete(self._wipe_mark)

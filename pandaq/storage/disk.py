@@ -61,8 +61,11 @@ class Lock(Protocol):
 class Disk(Protocol):
     """Folders and files. Every method raises `OSError` when the disk does."""
 
-    def open(self, path: Path, *, create: bool = False) -> File:
-        """Open a file for reading and writing; with `create`, make it where it is missing."""
+    def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> File:
+        """Open a file for reading and writing; with `create`, make it where it is missing.
+
+        With `read_only` for reading alone, also where nothing may be written.
+        """
 
     def exists(self, path: Path) -> bool:
         """Tell whether there is a file or folder."""
@@ -92,12 +95,14 @@ class Disk(Protocol):
 class LocalFile:
     """A file of the operating system, read and written without buffering of our own."""
 
-    def __init__(self, path: Path, *, create: bool) -> None:
+    def __init__(self, path: Path, *, create: bool, read_only: bool) -> None:
         self._path = path
-        flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_RDONLY if read_only else os.O_RDWR
+        flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         if create:
             flags |= os.O_CREAT
-        self._raw = os.fdopen(os.open(path, flags, 0o644), "r+b", buffering=0)
+        mode = "rb" if read_only else "r+b"
+        self._raw = os.fdopen(os.open(path, flags, 0o644), mode, buffering=0)
 
     @property
     def path(self) -> Path:
@@ -139,9 +144,9 @@ class LocalFile:
 class LocalDisk:
     """The disk of this machine."""
 
-    def open(self, path: Path, *, create: bool = False) -> LocalFile:
-        """Open a file for reading and writing."""
-        return LocalFile(path, create=create)
+    def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> LocalFile:
+        """Open a file."""
+        return LocalFile(path, create=create, read_only=read_only)
 
     def exists(self, path: Path) -> bool:
         """Tell whether there is a file or folder."""

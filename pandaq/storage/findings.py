@@ -57,10 +57,14 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something was put right that cost no message."""
+    """Something was put right that cost no message.
+
+    `is_damage` tells what a crash alone does not do to a file.
+    """
 
     path: Path
     text: str
+    is_damage: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.text}"

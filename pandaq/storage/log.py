@@ -149,9 +149,27 @@ class Log:
 
     def raw(self, damage: Damage) -> bytes:
         """Return the damaged bytes as they are. Raises `OSError`."""
-        sealed = [n for n in self._sealed if self._path_of(n, self.path.suffix) == damage.path]
-        segment = self._sealed_segment(sealed[0]) if sealed else self._active
+        segment = self._segment_with(damage)
         return segment.raw(damage.position, damage.length) if segment else b""
+
+    def still_has(self, damage: Damage) -> bool:
+        """Tell whether damage that was found earlier is there now. Raises `OSError`."""
+        segment = self._segment_with(damage)
+        return segment is not None and segment.still_has(damage)
+
+    def blank(self, damages: Sequence[Damage]) -> None:
+        """Make holes of damaged bytes, durably; what they held keeps its offsets.
+
+        At a start only. Raises `OSError`.
+        """
+        for damage in damages:
+            segment = self._segment_with(damage)
+            if segment:
+                segment.blank(damage)
+        self._described.clear()
+        if self._active and self._active.last < self.end:
+            end, self.end = self.end, self._active.last
+            self.skip(end)
 
     # -- making room
 
@@ -236,7 +254,15 @@ class Log:
 
     def _open(self, path: Path, first: int) -> Segment:
         index_path = self._path_of(first, ".index")
-        return Segment(self._disk, path, index_path, first, self._format, self._clock())
+        return Segment(
+            self._disk,
+            path,
+            index_path,
+            first,
+            self._format,
+            self._clock(),
+            sealed=path != self.path,
+        )
 
     def _delete(self, segment: Segment) -> None:
         segment.close()
@@ -251,6 +277,10 @@ class Log:
         firsts = self._firsts_in_order()
         number = max(bisect_right(self._sealed, offset) - 1, 0)
         return self._sealed_segment(firsts[number]), firsts[number + 1]
+
+    def _segment_with(self, damage: Damage) -> Segment | None:
+        sealed = [n for n in self._sealed if self._path_of(n, self.path.suffix) == damage.path]
+        return self._sealed_segment(sealed[0]) if sealed else self._active
 
     def _sealed_segment(self, first: int) -> Segment:
         if not self._reader or self._reader.first != first:

@@ -34,7 +34,7 @@ from pandaq.storage.log import Clock, Log
 from pandaq.storage.queue import Queue
 from pandaq.storage.redo import Partition, Redo, keep_damage
 from pandaq.storage.store import AssignmentLog, Checkpoints, Store, TopicStore
-from pandaq.storage.tpc_log import Assignment, read_tpc_log
+from pandaq.storage.tpc_log import Assignment, read_tpc_log, write_tpc_log
 
 
 def open_store(config: Config, disk: Disk, clock: Clock) -> Store:
@@ -149,7 +149,8 @@ class _Recovery:
         if topics is None:
             topics = self._datadir.topics_on_disk()
             if topics or self._disk.exists(path):
-                self._found(Note(path, "missing or damaged; made anew from the topics' folders"))
+                text = "missing or damaged; made anew from the topics' folders"
+                self._found(Note(path, text, is_damage=True))
             # From here on the folder is known as a data directory, whatever happens.
             write_config_log(self._disk, path, topics)
         return topics
@@ -159,14 +160,15 @@ class _Recovery:
         checkpoint = read_checkpoint(self._disk, path)
         if checkpoint is None and (self._topics or self._disk.exists(path)):
             text = "missing or damaged; all that ingress.log has is routed again, so messages may "
-            self._found(Note(path, text + "come twice"))
+            self._found(Note(path, text + "come twice", is_damage=True))
         return checkpoint
 
     def _read_assignments(self) -> list[Assignment]:
         path = self._datadir.tpc_log
         assignments = read_tpc_log(self._disk, path)
         if assignments is None:
-            self._found(Note(path, "damaged; consumers have to register again"))
+            self._found(Note(path, "damaged; consumers have to register again", is_damage=True))
+            write_tpc_log(self._disk, path, [])
             return []
         return [each for each in assignments if each[:2] in self._logs]
 
@@ -185,6 +187,7 @@ class _Recovery:
             )
         ingress = self._ingress = self._open_log(path, LineFormat.ingress(self._config.broker_id))
         keep_damage(ingress, routed, self._datadir, self._findings)
+        ingress.cut(ingress.end)  # What is no line behind it has been set aside.
         if ingress.end < end:
             if routed < end:
                 self._found(Missing(path, max(ingress.end, routed) + 1, end))
@@ -214,12 +217,19 @@ class _Recovery:
                 for finding in log.take_findings()
                 if isinstance(finding, Note)
                 or (isinstance(finding, Damage | Missing) and finding.first <= end)
+                # Bytes behind the last line of a sealed segment hold no offset of their own.
+                or (
+                    isinstance(finding, Damage)
+                    and finding.path != path
+                    and finding.first == end + 1
+                )
             ]
             if checkpoint:
                 log.cut(end)
             self._pass_over(log, end)
         if journal.is_new and any(self._logs[topic_id, number].end for number in partition_ids):
-            self._found(Note(journal.path, "missing; its partitions are read from their start"))
+            text = "missing; its partitions are read from their start"
+            self._found(Note(journal.path, text, is_damage=True))
 
     def _open_log(self, path: Path, line_format: LineFormat) -> Log:
         return Log(self._disk, path, line_format, self._config.segment_bytes, self._clock)

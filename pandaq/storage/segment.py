@@ -36,6 +36,8 @@ class Segment:
         first: int,
         line_format: LineFormat,
         now_ms: int,
+        *,
+        sealed: bool,
     ) -> None:
         self.path = path
         self.first = first
@@ -45,6 +47,7 @@ class Segment:
         self._index_path = index_path
         self._line_format = line_format
         self._now_ms = now_ms
+        self._sealed = sealed
         self._open_index: Index | None = None
         self._file: File = disk.open(path, create=True)
         try:
@@ -111,6 +114,34 @@ class Segment:
     def cut(self, offset: int) -> None:
         """Drop all behind the line `offset`, also what is no line; a damaged block goes whole."""
         self._mending(lambda: self._cut(offset))
+
+    def still_has(self, damage: Damage) -> bool:
+        """Tell whether the damaged bytes are there, and no good line has taken their place."""
+        start, end = damage.position, damage.position + damage.length
+        return end <= self._file.size() and not any(
+            entry.position < end
+            and start < entry.end
+            and entry.fits(self._file.read(entry.position, entry.length))
+            for entry in self._index.entries()
+            if entry
+        )
+
+    def blank(self, damage: Damage) -> None:
+        """Write over damaged bytes, so that nothing takes them for lines again, durably.
+
+        First the bytes, then the index: cut short in between, they are still damaged.
+        """
+        if damage.position >= self.size:
+            return  # Gone with what was cut off the end.
+        self._file.write(damage.position, bytes(damage.length - 1) + b"\n")
+        self._file.sync()
+        entries = [entry for entry in self._index.entries() if entry]
+        self._replace_index([entry for entry in entries if entry.position != damage.position])
+        if damage.position + damage.length == self.size:
+            self.size = self._end_of(len(self._index))
+            self.last = self._index[len(self._index) - 1].last if self.size else self.first - 1
+            self._file.truncate(self.size)
+            self._file.sync()
 
     def raw(self, position: int, length: int) -> bytes:
         """Return bytes as they are, good or damaged."""
@@ -194,11 +225,15 @@ class Segment:
     def _rebuild_index(self, why: str) -> Rebuilt:
         old_entries = self._index.entries()
         rebuilt = rebuild(self._file, self._line_format, self.first, old_entries, self._now_ms)
+        self._replace_index(rebuilt.entries)
+        # Of the active segment nothing but the log is synced, so a crash may do this to its index.
+        self.findings += [Note(self._index_path, why, is_damage=self._sealed), *rebuilt.findings]
+        return rebuilt
+
+    def _replace_index(self, entries: Sequence[IndexEntry]) -> None:
         self._index.close()
         self._open_index = None
-        write_whole(self._disk, self._index_path, b"".join(map(encode_entry, rebuilt.entries)))
-        self.findings += [Note(self._index_path, why), *rebuilt.findings]
-        return rebuilt
+        write_whole(self._disk, self._index_path, b"".join(map(encode_entry, entries)))
 
     def _read_run(self, run: Sequence[IndexEntry]) -> list[Block | Damage]:
         """Read neighbouring blocks in one go, or only those up to one that the disk cannot read."""

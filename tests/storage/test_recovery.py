@@ -353,6 +353,7 @@ class TestIngressDamage:
         for position in range(len(data)):
             disk = undamaged.kill()
             flip(disk, INGRESS, position, position % 8)
+            flipped = disk.files()[INGRESS]
             broker = PlainBroker(disk, ONE)
             hit = max(number for number, start in enumerate(starts) if start <= position)
             intact = {f"m{number}" for number in range(4)} - {f"m{hit}"}
@@ -369,8 +370,7 @@ class TestIngressDamage:
                 kept = disk.files()[
                     DATA / "damaged" / f"ingress.log.offset-{damage.first}.byte-{damage.position}"
                 ]
-                whole = disk.files()[INGRESS]
-                assert kept == whole[damage.position : damage.position + damage.length]
+                assert kept == flipped[damage.position : damage.position + damage.length]
             seen_as_damage += len(damages)
             if index == "kept":
                 start = starts[hit]

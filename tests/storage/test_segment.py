@@ -27,7 +27,7 @@ def disk() -> SimulatedDisk:
 
 
 def open_segment(disk: SimulatedDisk, first: int = 1, now_ms: int = 5000) -> Segment:
-    return Segment(disk, PATH, INDEX_PATH, first, FORMAT, now_ms)
+    return Segment(disk, PATH, INDEX_PATH, first, FORMAT, now_ms, sealed=False)
 
 
 def lines(first: int, last: int, content: bytes = b"1") -> list[bytes]:

@@ -1,0 +1,87 @@
+"""The commands of `python -m pandaq`.
+
+    verify DATA      read everything and say what is damaged; change nothing
+    repair DATA      set damaged bytes aside and leave a directory that starts
+
+Exit codes: 0 where all is well, or was repaired; 1 where something is damaged; 2 where it could not
+be done.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from pandaq.errors import PandaqError
+from pandaq.storage.disk import LocalDisk
+from pandaq.storage.inspection import Inspection, inspect, repair
+
+EXIT_OK: Final = 0
+EXIT_DAMAGED: Final = 1
+EXIT_NOT_DONE: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level="INFO", format="%(message)s")
+    place = LocalDisk(), options.data, options.ingress_log, _clock
+    try:
+        found = left = inspect(*place)
+        if options.command == "repair" and not found.is_sound:
+            repair(*place)
+            left = inspect(*place)
+    except PandaqError as error:
+        print(f"pandaq: {error}", file=sys.stderr)
+        return EXIT_NOT_DONE
+    for line in _report(found, left, options.data):
+        print(line)
+    return EXIT_OK if left.is_sound else EXIT_DAMAGED
+
+
+def _report(found: Inspection, left: Inspection, root: Path) -> Iterable[str]:
+    for label, each in (
+        ("note", found.notes),
+        ("known", found.known),
+        ("damage", found.damage),
+        ("lost", found.lost),
+    ):
+        yield from (f"{label}: {item}" for item in each)
+    yield f"{root}: {left.messages} messages can be read"
+    if found.is_sound:
+        yield f"{root}: sound"
+    elif left.is_sound:
+        yield f"{root}: repaired; what was damaged is kept in {root / 'damaged'}"
+    else:
+        yield f"{root}: damaged; `python -m pandaq repair {root}` leaves a directory that is sound"
+
+
+def _clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pandaq",
+        description="Look at the data directory of a Panda-Q broker that is not running.",
+        epilog="Exit codes: 0 all is well or repaired, 1 something is damaged, 2 it could not be "
+        "done. "
+        "A broker is run by `python -m pandaq.web`.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, what in (
+        ("verify", "read everything and say what is damaged; change nothing"),
+        ("repair", "set damaged bytes aside in DATA/damaged and leave a directory that starts"),
+    ):
+        command = commands.add_parser(name, help=what, description=what)
+        command.add_argument("data", type=Path, metavar="DATA", help="the data directory")
+        command.add_argument(
+            "--ingress-log",
+            type=Path,
+            metavar="FILE",
+            help="the write-ahead log, where INGRESS_LOG_FILE puts it elsewhere",
+        )
+    return parser

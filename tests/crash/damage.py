@@ -1,0 +1,288 @@
+"""Files spoiled behind the broker's back, one place at a time and several.
+
+`Life` makes a data directory with sealed and active segments, unrouted messages, commits and
+assignments; `spoiled` yields it with bits flipped, cut, zeroed or overwritten with other bytes of
+the same file; `check` compares what `inspect`, a start and `repair` make of that.
+"""
+
+import argparse
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from pandaq.records import LineFormat
+from pandaq.storage.block import Block
+from pandaq.storage.findings import TailCut
+from pandaq.storage.index import ENTRY_BYTES, IndexEntry, decode_entry
+from pandaq.storage.inspection import Inspection, inspect, repair
+from pandaq.storage.tpc_log import Assignment
+from tests.simulated_disk import SimulatedDisk
+from tests.storage.plain_broker import ALL, DATA, Clock, PlainBroker, small_config
+
+Kind = Literal["flip", "cut", "zero", "copy", "repeat"]
+KINDS: Final[list[Kind]] = ["flip", "cut", "zero", "copy", "repeat"]
+SMALL_FILES: Final = ("config.log", "TPC.log", "ingress_metadata.log")
+TOPICS: Final = {"orders": 2, "events": 1}
+CLOCK: Final = Clock()
+Lines = dict[tuple[str, int], dict[int, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiling:
+    """What is done to one file."""
+
+    path: Path
+    kind: Kind
+    position: int
+    length: int
+
+    def apply(self, data: bytes, choices: random.Random) -> bytes:
+        start, end = self.position, self.position + self.length
+        if start >= len(data):  # Another spoiling has cut it.
+            return data
+        match self.kind:
+            case "flip":
+                bit = 1 << choices.randrange(8)
+                return data[:start] + bytes([data[start] ^ bit]) + data[start + 1 :]
+            case "cut":
+                return data[:start]
+            case "zero":
+                return data[:start] + bytes(len(data[start:end])) + data[end:]
+            case "copy":
+                other = choices.randrange(len(data))
+                copied = data[other : other + len(data[start:end])]
+                return data[:start] + copied + data[start + len(copied) :]
+            case "repeat":
+                return data + data[start:end]
+
+    def touches(self, entry: IndexEntry) -> bool:
+        if self.kind == "repeat":
+            return False
+        length = {"flip": 1, "cut": 1 << 60}.get(self.kind, self.length)
+        return self.position < entry.end and entry.position < self.position + length
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done, and how it was met."""
+
+    spoiled: int = 0
+    told: int = 0
+    lost: int = 0
+    files: set[str] = field(default_factory=set)
+
+
+class Life:
+    """A data directory after a kill, and what is in it."""
+
+    def __init__(self, seed: int) -> None:
+        choices = random.Random(seed)
+        self.config = small_config(TOPICS, segment_bytes=choices.randint(400, 900))
+        self.disk = SimulatedDisk()
+        broker = PlainBroker(self.disk, self.config, CLOCK)
+        count = 0
+
+        def produce(batches: int) -> None:
+            nonlocal count
+            for _ in range(batches):
+                ids = [f"m{count + n}" for n in range(choices.randint(1, 4))]
+                count += len(ids)
+                content = b'"%b"' % (b"x" * choices.randint(0, 60))
+                broker.produce(choices.choice(list(TOPICS)), *ids, content=content)
+
+        for _ in range(3):
+            produce(8)
+            broker.route()
+            broker.checkpoint()
+            for partition, queue in broker.queues().items():
+                broker.commit(*partition, queue.offsets.read + queue.offsets.pending // 3)
+        broker.assign(Assignment("orders", 0, "ann"), Assignment("events", 0, "bob"))
+        produce(3)
+        broker.route()
+        produce(6)
+        broker.store.close()
+        self.disk = self.disk.kill()
+        self.files = self.disk.files()
+        self.lines = self.start(self.disk.kill())
+        self.ids = {id_of(line): line for lines in self.lines.values() for line in lines.values()}
+        assert len(self.ids) == count
+
+    def start(self, disk: SimulatedDisk) -> Lines:
+        """Start a broker and return every line that it serves from the log's start on."""
+        broker = PlainBroker(disk, self.config, CLOCK)
+        served: Lines = {}
+        for partition, queue in broker.queues().items():
+            lines = served[partition] = {}
+            offset = 1
+            while blocks := queue.log.read(offset, ALL):
+                for block in blocks:
+                    if isinstance(block, Block):
+                        lines.update(enumerate(block.lines(), block.first))
+                    offset = block.last + 1
+        broker.store.close()
+        assert not disk.open_files
+        assert not disk.held_locks
+        return served
+
+    def image(self, spoilings: Sequence[Spoiling], choices: random.Random) -> SimulatedDisk | None:
+        """Return the disk with the spoilings; None where they change nothing."""
+        image = self.disk.kill()
+        changed = False
+        for spoiling in spoilings:
+            before = image.files()[spoiling.path]
+            after = spoiling.apply(before, choices)
+            changed |= after != before
+            file = image.open(spoiling.path)
+            file.truncate(0)
+            file.write(0, after)
+            file.sync()
+            file.close()
+        return image if changed else None
+
+    def may_lose(self, spoilings: Sequence[Spoiling]) -> set[bytes]:
+        """Return the messageIds that stand in blocks that a spoiling touches."""
+        lost: set[bytes] = set()
+        for spoiling in spoilings:
+            if spoiling.path.suffix == ".log" and (data := self._index_of(spoiling.path)):
+                for start in range(0, len(data), ENTRY_BYTES):
+                    entry = decode_entry(data[start : start + ENTRY_BYTES])
+                    assert entry
+                    if spoiling.touches(entry):
+                        block = self.files[spoiling.path][entry.position : entry.end]
+                        lost.update(id_of(line) for line in block.split(b"\n")[:-1])
+        return lost
+
+    def _index_of(self, log: Path) -> bytes:
+        sealed = self.files.get(log.with_suffix(".index"))
+        if sealed is not None:
+            return sealed
+        stem = f"{log.stem}."
+        active = [
+            path
+            for path in self.files
+            if path.parent == log.parent
+            and path.name.startswith(stem)
+            and path.suffix == ".index"
+            and path.with_suffix(".log") not in self.files
+        ]
+        return self.files[active[0]] if active else b""
+
+
+def id_of(line: bytes) -> bytes:
+    """Return the messageId of a line of either log."""
+    return line.split(b"|")[3]
+
+
+def spoilings(life: Life, choices: random.Random) -> Iterator[Spoiling]:
+    """Yield, for every file and kind, a few places."""
+    for path, data in life.files.items():
+        if data and path.suffix in (".log", ".index"):
+            for kind in KINDS:
+                for _ in range(4):
+                    yield Spoiling(
+                        path, kind, choices.randrange(len(data)), choices.choice([1, 9, 40, 200])
+                    )
+
+
+def check(life: Life, spoiled: Sequence[Spoiling], choices: random.Random, tally: Tally) -> None:
+    """Spoil, and see that all that can be said is said, and all that can be kept is kept."""
+    image = life.image(spoiled, choices)
+    if image is None:
+        return
+    tally.spoiled += 1
+    for each in spoiled:
+        tally.files.add(each.path.name)
+    before = image.files()
+    found = inspect(image, DATA, None, CLOCK)
+    assert image.files() == before, "an inspection has changed something"
+    assert not image.open_files
+    assert not image.held_locks
+    served = life.start(image.kill())
+    _check_served(life, spoiled, served, found)
+    # Small files are synced before anything goes on, so whatever is wrong with one is damage.
+    small = [life.config.data_dir / name for name in SMALL_FILES]
+    if any(before[path] != life.files[path] for path in small):
+        assert found.damage
+    tally.told += not found.is_sound
+    tally.lost += len(life.ids.keys() - _ids(served))
+    mended = image.kill()
+    repair(mended, DATA, None, CLOCK)
+    left = inspect(mended, DATA, None, CLOCK)
+    assert left.is_sound, [*map(str, left.damage), *map(str, left.lost)]
+    assert _ids(life.start(mended.kill())) == _ids(served)
+
+
+def _check_served(
+    life: Life, spoiled: Sequence[Spoiling], served: Lines, found: Inspection
+) -> None:
+    ingress = [each for each in spoiled if each.path.name.startswith("ingress")]
+    for partition, lines in served.items():
+        line_format = LineFormat.partition(*partition)
+        for offset, line in lines.items():
+            assert line_format.offset_of(line) == offset
+            truth = life.ids[id_of(line)]
+            assert line.split(b"|")[3:] == truth.split(b"|")[3:], "a damaged message was served"
+            if not ingress:
+                assert line == life.lines[partition][offset], "a message has moved"
+    missing = life.ids.keys() - _ids(served)
+    assert missing <= life.may_lose(spoiled), "a neighbour was lost"
+    if missing:
+        assert not found.is_sound or any(isinstance(each, TailCut) for each in found.notes)
+    lost = {
+        (loss.topic_id, loss.partition_id, offset)
+        for loss in found.lost
+        for offset in range(loss.first, loss.last + 1)
+    }
+    if not ingress:
+        gone = {
+            (*partition, offset)
+            for partition, lines in life.lines.items()
+            for offset in lines.keys() - served[partition].keys()
+        }
+        assert gone == lost, "what is lost is not named"
+
+
+def _ids(served: Lines) -> set[bytes]:
+    return {id_of(line) for lines in served.values() for line in lines.values()}
+
+
+def survey(seed: int) -> Tally:
+    """Spoil one life in every way, and in several at once."""
+    choices = random.Random(seed)
+    life = Life(seed)
+    tally = Tally()
+    single = list(spoilings(life, choices))
+    for spoiling in single:
+        several = choices.sample(single, choices.randint(2, 4))
+        # Where a log and its own index are both spoiled, nothing is left that tells good from bad.
+        apart = {each.path.with_name(each.path.name.split(".")[0]): each for each in several}
+        for spoiled in ([spoiling], list(apart.values())):
+            try:
+                check(life, spoiled, choices, tally)
+            except Exception as error:
+                error.add_note(f"seed {seed}: {spoiled}")
+                raise
+    return tally
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the long form; see `tests.crash.__main__`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash damage")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--lives", type=int, default=50)
+    options = parser.parse_args(arguments)
+    spoiled = told = lost = 0
+    for seed in range(options.seed, options.seed + options.lives):
+        tally = survey(seed)
+        spoiled += tally.spoiled
+        told += tally.told
+        lost += tally.lost
+        if (seed - options.seed) % 10 == 9:
+            print(f"seed {seed}: {spoiled} directories so far")
+    print(
+        f"seeds {options.seed} to {seed}: {spoiled} damaged directories, {told} told as damaged, "
+        f"{lost} messages lost and named; served damaged 0, lost neighbours 0, not repaired 0"
+    )
+    return 0

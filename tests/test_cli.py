@@ -1,0 +1,94 @@
+"""`python -m pandaq verify` and `repair`, on real files."""
+
+from pathlib import Path
+
+import pytest
+
+from pandaq import Broker, Config, Message, TopicConfig
+from pandaq.cli import main
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data directory with 12 messages in one partition."""
+    root = tmp_path / "data"
+    config = Config(topics=[TopicConfig("orders", 1)], data_dir=root, segment_bytes=20_000)
+    with Broker(config) as broker:
+        for number in range(12):
+            broker.append("orders", [Message.of(f"m{number}", "x" * 6_000)])
+    return root
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def spoil(root: Path) -> Path:
+    """Flip a bit of a message in a sealed segment."""
+    path = min(root.glob("topics/topic_orders/partition_0.0*.log"))
+    data = bytearray(path.read_bytes())
+    data[60] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def test_a_sound_directory_is_verified_and_not_changed(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(data)
+    assert main(["verify", str(data)]) == 0
+    assert contents(data) == before
+    assert capsys.readouterr().out == f"{data}: 12 messages can be read\n{data}: sound\n"
+
+
+def test_damage_is_told_and_not_touched(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = spoil(data)
+    before = contents(data)
+    assert main(["verify", str(data)]) == 1
+    assert contents(data) == before
+    said = capsys.readouterr().out
+    assert f"damage: {path}" in said
+    assert "lost: topic 'orders', partition 0: offsets 1 to 1 are lost" in said
+    assert f"python -m pandaq repair {data}" in said
+
+
+def test_a_repair_sets_the_damage_aside_and_leaves_a_sound_directory(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(data)
+    assert main(["repair", str(data)]) == 0
+    assert "what was damaged is kept in" in capsys.readouterr().out
+    assert list((data / "damaged").iterdir())
+    assert main(["verify", str(data)]) == 0
+    said = capsys.readouterr().out
+    assert "known: topic 'orders', partition 0: offsets 1 to 1 are lost" in said
+    config = Config(topics=[TopicConfig("orders", 1)], data_dir=data)
+    with Broker(config) as broker:
+        records = broker.read("orders", 0, 100).records()
+        assert [record.message_id for record in records] == [f"m{n}" for n in range(1, 12)]
+
+
+def test_a_repair_of_a_sound_directory_does_nothing(data: Path) -> None:
+    before = contents(data)
+    assert main(["repair", str(data)]) == 0
+    assert contents(data) == before
+
+
+def test_what_is_no_data_directory_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    for command in ("verify", "repair"):
+        assert main([command, str(tmp_path)]) == 2
+        assert "no data directory of Panda-Q" in capsys.readouterr().err
+    assert contents(tmp_path) == {tmp_path / "notes.txt": b"mine"}
+
+
+def test_a_directory_that_a_broker_is_using_is_refused(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config(topics=[TopicConfig("orders", 1)], data_dir=data)
+    with Broker(config):
+        for command in ("verify", "repair"):
+            assert main([command, str(data)]) == 2
+            assert "another broker is using" in capsys.readouterr().err
