@@ -24,6 +24,7 @@ from pandaq.storage.log import Clock, Log
 from pandaq.storage.lost_log import Loss, read_lost_log, write_lost_log
 from pandaq.storage.overlay import Overlay
 from pandaq.storage.ownership import is_data_directory
+from pandaq.storage.progress import Progress
 from pandaq.storage.queue import Queue
 from pandaq.storage.recovery import open_store
 from pandaq.storage.store import Store
@@ -172,7 +173,10 @@ def _open(disk: Disk, root: Path, ingress_log: Path | None, clock: Clock) -> Sto
 
 def _holes(log: Log, offset: int, add: Callable[[Finding], None]) -> Iterator[tuple[int, int]]:
     """Yield the ranges of offsets, from `offset` on, that a log should have and has not."""
+    first = offset
+    progress = Progress(f"reading {log.path}, messages", log.end - first + 1)
     while offset <= log.end:
+        progress.at(offset - first)
         blocks = log.read(offset, READ_BYTES)
         if not blocks:
             yield offset, log.end

@@ -16,6 +16,7 @@ from pandaq.storage.block import BLOCK_BYTES
 from pandaq.storage.disk import File
 from pandaq.storage.findings import Damage, Finding, Missing, TailCut
 from pandaq.storage.index import IndexEntry
+from pandaq.storage.progress import Progress
 
 _CHUNK_BYTES: Final = 1024 * 1024
 
@@ -137,8 +138,10 @@ def _numbered(
 def _lines(file: File, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """Yield each line with its position; the last one may lack its newline."""
     rest = b""
-    position = start
+    position = begin = start
+    progress = Progress(f"making the index of {file.path} anew, bytes", end - begin)
     while start < end:
+        progress.at(start - begin)
         chunk = file.read(start, min(_CHUNK_BYTES, end - start))
         if not chunk:
             break

@@ -13,6 +13,7 @@ from pandaq.storage.block import Block
 from pandaq.storage.datadir import DataDir
 from pandaq.storage.findings import Damage, Finding, Missing, Note, TailCut
 from pandaq.storage.log import Log
+from pandaq.storage.progress import Progress
 
 READ_BYTES: Final = 1024 * 1024
 """How much of the ingress log is routed at once."""
@@ -47,7 +48,12 @@ class Redo:
 
     def run(self, offset: int) -> int:
         """Route from `offset` on; return how many messages."""
+        first = offset
+        progress = Progress(
+            f"routing what {self._ingress.path} holds, messages", self._ingress.end - first + 1
+        )
         while offset <= self._ingress.end:
+            progress.at(offset - first)
             lines: list[bytes] = []
             for block in self._read(offset):
                 if block.first > offset:
