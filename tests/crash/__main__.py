@@ -1,7 +1,9 @@
 """The long forms of the crash tests: `python -m tests.crash CASE [--seed N] [...]`.
 
+states    every image that a crash may leave of a recorded life
 kills     a broker process under load, killed again and again
 damage    bits, ranges and ends of every file spoiled, one at a time and several
+model     the HTTP API against a plain model
 
 Each prints what it did and what it found, and ends with exit code 1 where a promise did not hold.
 A failure names the seed that replays it.
@@ -12,7 +14,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final
 
-CASES: Final = ("kills", "damage")
+CASES: Final = ("states", "kills", "damage", "model")
 
 
 def main(arguments: Sequence[str]) -> int:
