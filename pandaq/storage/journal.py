@@ -13,7 +13,7 @@ from typing import Final
 from pandaq.offsets import Offsets
 from pandaq.storage.disk import NO_ROOM, Disk, File
 from pandaq.storage.findings import Damage, Finding, TailCut
-from pandaq.storage.guard import WriteGuard, must_succeed
+from pandaq.storage.guard import SyncFailed, WriteGuard, must_succeed
 from pandaq.storage.sealed import seal, unseal, write_sealed
 
 REWRITE_BYTES: Final = 256 * 1024
@@ -93,7 +93,8 @@ class Journal:
             # write and sync, or its sync failed and the system believes that all is written.
             self._rewrite()
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            # After a failed sync, or where the old file cannot be opened again, nothing goes on.
+            if isinstance(error, SyncFailed) or error.errno not in NO_ROOM:
                 raise
             self._file.truncate(unsealed.end)
             self._file.sync()

@@ -113,7 +113,11 @@ class Segment:
 
     def cut(self, offset: int) -> None:
         """Drop all behind the line `offset`, also what is no line; a damaged block goes whole."""
-        self._mending(lambda: self._cut(offset))
+        try:
+            self._cut(offset, trusting_index=False)
+        except IndexDamaged:
+            self._rebuild_index("the index was damaged and has been made anew")
+            self._cut(offset, trusting_index=True)
 
     def still_has(self, damage: Damage) -> bool:
         """Tell whether the damaged bytes are there, and no good line has taken their place."""
@@ -183,13 +187,17 @@ class Segment:
             self._file.truncate(rebuilt.size)
             self.size = rebuilt.size
 
-    def _cut(self, offset: int) -> None:
+    def _cut(self, offset: int, *, trusting_index: bool) -> None:
         if offset >= self.last and self._end_of(len(self._index)) == self.size:
             return
         number = self._index.number_of(offset)
         kept = b""
         if len(self._index):
             entry = self._index[number]
+            # A cut into a hole would take good lines along, were the hole in the index alone.
+            before, behind = self.first <= offset < entry.first, entry.last < offset < self.last
+            if (before or behind) and not trusting_index:
+                raise IndexDamaged
             if entry.last <= offset:
                 number += 1
             elif entry.first <= offset:

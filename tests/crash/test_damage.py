@@ -40,6 +40,18 @@ def test_a_loss_is_named_by_topic_partition_and_offsets_and_known_after_a_repair
     assert after.known == [loss]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_an_index_whose_first_entry_is_another_one_costs_no_line(seed: int) -> None:
+    """The checkpoint's end is then in a hole of the index, though not of the log."""
+    life = Life(125)
+    index = DATA / "topics" / "topic_events" / "partition_0.00000000000000000019.index"
+    choices = random.Random(seed)
+    spoiled = [Spoiling(index, "copy", 0, 200)]
+    if image := life.image(spoiled, choices):
+        assert life.start(image.kill()) == life.lines
+        assert inspect(image, DATA, None, CLOCK).lost == []
+
+
 def test_a_repair_keeps_the_damaged_bytes_as_they_were() -> None:
     life = Life(1)
     image = life.image([Spoiling(SEALED, "flip", 20, 1)], random.Random(1))
