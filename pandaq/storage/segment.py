@@ -234,8 +234,10 @@ class Segment:
         old_entries = self._index.entries()
         rebuilt = rebuild(self._file, self._line_format, self.first, old_entries, self._now_ms)
         self._replace_index(rebuilt.entries)
-        # Of the active segment nothing but the log is synced, so a crash may do this to its index.
-        self.findings += [Note(self._index_path, why, is_damage=self._sealed), *rebuilt.findings]
+        # A crash may do this to the index of the active segment, of which nothing but the log is
+        # synced, and to a sealed one that was about to be deleted: its index goes first.
+        is_damage = self._sealed and bool(old_entries)
+        self.findings += [Note(self._index_path, why, is_damage), *rebuilt.findings]
         return rebuilt
 
     def _replace_index(self, entries: Sequence[IndexEntry]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pandaq.storage.index import ENTRY_BYTES
 from pandaq.storage.inspection import inspect, repair
 from tests.crash.damage import CLOCK, Life, Spoiling, survey
-from tests.storage.plain_broker import DATA
+from tests.storage.plain_broker import ALL, DATA, PlainBroker
 
 SEALED = DATA / "topics" / "topic_events" / "partition_0.00000000000000000001.log"
 
@@ -27,6 +27,18 @@ def test_a_sound_directory_is_called_sound_and_its_messages_are_counted() -> Non
     found = inspect(life.disk, DATA, None, CLOCK)
     assert found.is_sound
     assert found.messages == len(life.ids)
+
+
+def test_a_deletion_that_a_kill_cut_short_is_no_damage() -> None:
+    life = Life(1)
+    image = life.disk.kill()
+    broker = PlainBroker(image, life.config, CLOCK)
+    image.fail("delete", "partition_0.*.log", error=_Stop())
+    with pytest.raises(_Stop):
+        broker.queue("events", 0).release(ALL)
+    found = inspect(image.kill(), DATA, None, CLOCK)
+    assert found.is_sound
+    assert any("has been made anew" in str(note) for note in found.notes)
 
 
 def test_a_loss_is_named_by_topic_partition_and_offsets_and_known_after_a_repair() -> None:
