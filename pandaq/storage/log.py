@@ -187,11 +187,10 @@ class Log:
 
         Raises `OSError`.
         """
-        doomed = [
-            first
-            for first, following in pairwise(self._firsts_in_order())
-            if following <= offset + 1
-        ]
+        # Where the next segment could not be begun, the newest sealed one stays: a log without any
+        # file looks like one that somebody took away.
+        firsts = self._firsts_in_order() if self._active else self._sealed
+        doomed = [first for first, following in pairwise(firsts) if following <= offset + 1]
         for first in doomed:
             self._close_reader()
             # The index goes first: a log without one is whole, an index without a log is a riddle.

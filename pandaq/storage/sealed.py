@@ -84,6 +84,5 @@ def read_sealed(disk: Disk, path: Path) -> list[str] | None:
     if not disk.exists(path):
         return None
     data = read_whole(disk, path)
-    unsealed = unseal(data)
-    is_whole = 0 < unsealed.end == len(data) and not unsealed.damaged
-    return unsealed.lines if is_whole else None
+    lines = unseal(data).lines
+    return lines if data and data == seal(lines) else None

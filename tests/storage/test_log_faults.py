@@ -286,3 +286,13 @@ def test_whatever_happens_what_was_synced_is_served_at_its_offset(
                 continue
         expected = {at: text for at, text in (synced | unsynced).items() if at >= log.start}
         assert read_all(log).lines == expected
+
+
+def test_a_log_whose_next_segment_cannot_be_begun_keeps_its_last_file(disk: SimulatedDisk) -> None:
+    log = open_log(disk, segment_bytes=1)
+    append(log, 1)
+    disk.fail("open", PATH)
+    with pytest.raises(StorageFailed):
+        append(log, 1)
+    assert log.release(log.end) == 0
+    assert any(path.suffix == ".log" for path in disk.files())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandaq.storage.sealed import Span, seal, unseal, write_sealed
+from pandaq.storage.sealed import Span, read_sealed, seal, unseal, write_sealed
 from tests.simulated_disk import SimulatedDisk
 
 WORDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=5)
@@ -94,3 +94,14 @@ def test_a_sealed_file_is_put_in_place_durably() -> None:
     write_sealed(disk, Path("a"), ["old|1", "old|2"])
     write_sealed(disk, Path("a"), ["new|1"])
     assert disk.power_loss_worst().files() == {Path("a"): seal(["new|1"])}
+
+
+def test_a_file_of_one_block_that_stands_there_twice_is_not_whole() -> None:
+    disk = SimulatedDisk()
+    write_sealed(disk, Path("small.log"), ["a|1"])
+    assert read_sealed(disk, Path("small.log")) == ["a|1"]
+    whole = disk.files()[Path("small.log")]
+    file = disk.open(Path("small.log"))
+    file.write(len(whole), whole)
+    file.close()
+    assert read_sealed(disk, Path("small.log")) is None
