@@ -3,6 +3,7 @@
 states    every image that a crash may leave of a recorded life
 kills     a broker process under load, killed again and again
 damage    bits, ranges and ends of every file spoiled, one at a time and several
+faults    every call of the disk failing, one after the other
 model     the HTTP API against a plain model
 
 Each prints what it did and what it found, and ends with exit code 1 where a promise did not hold.
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final
 
-CASES: Final = ("states", "kills", "damage", "model")
+CASES: Final = ("states", "kills", "damage", "faults", "model")
 
 
 def main(arguments: Sequence[str]) -> int:

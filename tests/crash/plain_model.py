@@ -20,6 +20,9 @@ Partition = tuple[str, int]
 BROKER: Final = "broker_1"
 TOPICS: Final = {"orders": 2, "events": 1}
 PARTITIONS: Final[list[Partition]] = [("orders", 0), ("orders", 1), ("events", 0)]
+JSON: Final = "application/json"
+MAX_CONTENT_BYTES: Final = 4_000
+MAX_BATCH: Final = 8
 STATUSES: Final = {
     "INVALID_REQUEST": 400,
     "INVALID_OFFSET": 400,
@@ -38,6 +41,61 @@ STATUSES: Final = {
 }
 """The contract's table, as far as it can be met here; a 500 never may."""
 TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+GOOD: Final = {"messageId": "m", "content": 1}
+LONG: Final = {"messageId": "m", "content": "x" * MAX_CONTENT_BYTES}
+CONSUMER: Final = {"consumerId": "ann"}
+COMMIT: Final = {"topicId": "orders", "partitionId": 0, "consumerId": "ann", "offset": 0}
+CONSUME: Final = f"/consume/{BROKER}/orders"
+BAD_MESSAGES: Final[list[tuple[Any, str]]] = [
+    ({"messageId": "m"}, "INVALID_REQUEST"),
+    ({"content": 1}, "INVALID_REQUEST"),
+    ({"messageId": "", "content": 1}, "INVALID_REQUEST"),
+    ({"messageId": "x" * 513, "content": 1}, "INVALID_REQUEST"),
+    ({"messageId": None, "content": 1}, "INVALID_REQUEST"),
+    ({"messageId": True, "content": 1}, "INVALID_REQUEST"),
+    ({"messageId": 1.5, "content": 1}, "INVALID_REQUEST"),
+    (GOOD | {"topicId": "other"}, "INVALID_REQUEST"),
+    ([], "INVALID_REQUEST"),
+    (None, "INVALID_REQUEST"),
+    (LONG, "PAYLOAD_TOO_LARGE"),
+]
+WRONG: Final[list[tuple[str, str, Any, str]]] = [
+    *(("POST", "/ingress/orders", {"message": bad}, code) for bad, code in BAD_MESSAGES),
+    ("POST", "/ingress/orders", {}, "INVALID_REQUEST"),
+    ("POST", "/ingress/orders", "", "INVALID_REQUEST"),
+    ("POST", "/ingress/orders", '{"message": {"messageId": "m", "content": ', "INVALID_REQUEST"),
+    ("POST", "/ingress/orders", '{"message":{"messageId":"m","content":NaN}}', "INVALID_REQUEST"),
+    ("POST", "/ingress/orders", {"messages": []}, "INVALID_REQUEST"),
+    ("POST", "/ingress/orders", {"message": GOOD, "messages": [GOOD]}, "INVALID_REQUEST"),
+    ("POST", "/ingress/orders", {"messages": [GOOD] * (MAX_BATCH + 1)}, "PAYLOAD_TOO_LARGE"),
+    ("POST", "/ingress/none", {"message": GOOD}, "TOPIC_NOT_FOUND"),
+    ("POST", "/ingress/nul", {"message": GOOD}, "INVALID_REQUEST"),
+    ("POST", "/ingress/orders", {"message": GOOD, "brokerId": "x"}, "BROKER_NOT_FOUND"),
+    ("POST", "/register/none", CONSUMER, "TOPIC_NOT_FOUND"),
+    ("POST", "/register/orders", CONSUMER | {"brokerId": "x"}, "BROKER_NOT_FOUND"),
+    ("POST", "/register/orders", {}, "INVALID_REQUEST"),
+    ("POST", "/register/orders", {"consumerId": "a|b"}, "INVALID_REQUEST"),
+    ("POST", "/register/orders", {"consumerId": ""}, "INVALID_REQUEST"),
+    ("GET", "/consume/other/orders/0", None, "BROKER_NOT_FOUND"),
+    ("GET", f"/consume/{BROKER}/none/0", None, "TOPIC_NOT_FOUND"),
+    ("GET", f"{CONSUME}/2", None, "PARTITION_NOT_FOUND"),
+    ("GET", f"{CONSUME}/-1", None, "PARTITION_NOT_FOUND"),
+    ("GET", f"{CONSUME}/one", None, "INVALID_REQUEST"),
+    ("GET", f"{CONSUME}/0?b=t&max=0", None, "INVALID_REQUEST"),
+    ("GET", f"{CONSUME}/0?b=perhaps", None, "INVALID_REQUEST"),
+    ("GET", f"{CONSUME}/0?wait=-1", None, "INVALID_REQUEST"),
+    ("POST", "/commit", COMMIT | {"topicId": "none"}, "TOPIC_NOT_FOUND"),
+    ("POST", "/commit", COMMIT | {"partitionId": 2}, "PARTITION_NOT_FOUND"),
+    ("POST", "/commit", COMMIT | {"partitionId": "x"}, "INVALID_REQUEST"),
+    ("POST", "/commit", COMMIT | {"brokerId": "x"}, "BROKER_NOT_FOUND"),
+    ("POST", "/commit", COMMIT | {"consumerId": "a\n"}, "INVALID_REQUEST"),
+    ("POST", "/commit", COMMIT | {"offset": "0"}, "INVALID_REQUEST"),
+    ("POST", "/commit", {**CONSUMER, "topicId": "orders", "partitionId": 0}, "INVALID_REQUEST"),
+    ("POST", "/commit", COMMIT, "UNSUPPORTED_MEDIA_TYPE"),
+    ("GET", "/nothing", None, "NOT_FOUND"),
+    ("GET", "/commit", None, "METHOD_NOT_ALLOWED"),
+]
 
 
 class Answer(NamedTuple):
@@ -58,7 +116,7 @@ class Client:
         self._counts = counts
 
     def call(
-        self, kind: str, method: str, url: str, body: Any = None, content_type: str | None = None
+        self, kind: str, method: str, url: str, body: Any = None, content_type: str = JSON
     ) -> Answer:
         """Send one request; a body that is not text is spelled as JSON."""
         path, _, query = url.partition("?")
@@ -69,7 +127,7 @@ class Client:
             "PATH_INFO": path.encode().decode("latin-1"),
             "QUERY_STRING": query,
             "CONTENT_LENGTH": str(len(raw)),
-            "CONTENT_TYPE": content_type or "application/json",
+            "CONTENT_TYPE": content_type,
             "wsgi.input": io.BytesIO(raw),
         }
         setup_testing_defaults(environ)
@@ -81,7 +139,7 @@ class Client:
         parts = b"".join(self._app(environ, start))
         assert len(started) == 1
         status, headers = int(started[0][0][:3]), dict(started[0][1])
-        assert headers["Content-Type"].partition(";")[0] == "application/json"
+        assert headers["Content-Type"].partition(";")[0] == JSON
         self._counts[f"{kind} {status}"] += 1
         return _opened(status, json.loads(parts), headers)
 
