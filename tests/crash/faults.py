@@ -330,7 +330,8 @@ class Life:
             if not self.hits or "\n" in str(error) or "/data" not in str(error):
                 raise Broken("broken", f"a start ended with: {error}") from error
             if self.disk.open_files or self.disk.held_locks:
-                raise Broken("broken", f"left open: {self.disk.open_files}") from error
+                left = self.disk.open_files + self.disk.held_locks
+                raise Broken("broken", f"left open: {left}") from error
             self.codes["start refused"] += 1
             self._heal()
             self._system = self._started(self.disk)
