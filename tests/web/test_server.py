@@ -42,8 +42,8 @@ class SlowDisk(SimulatedDisk):
         self.goes_on.set()
         self.syncing = threading.Event()
 
-    def open(self, path: Path, *, create: bool = False) -> SimulatedFile:
-        file = super().open(path, create=create)
+    def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> SimulatedFile:
+        file = super().open(path, create=create, read_only=read_only)
         if path.name == "ingress.log":
             sync = file.sync
 
