@@ -181,6 +181,19 @@ class Sent(NamedTuple):
         count = TOPICS[topic]
         return cls([((topic, partition_for(i.message_id.encode(), count)), i) for i in items])
 
+    def pieces(self, *, torn: bool) -> "list[Sent]":
+        """Return what may be there of a request without an answer, the most first.
+
+        All of it; where a loss of power may have torn its write, any run of its messages.
+        """
+        count = len(self.items)
+        lengths = range(count, 0, -1) if torn else [count]
+        return [
+            Sent(self.items[start : start + length])
+            for length in lengths
+            for start in range(count - length + 1)
+        ]
+
     def parts(self) -> dict[Partition, list[Item]]:
         parts: dict[Partition, list[Item]] = {}
         for partition, item in self.items:
@@ -255,12 +268,12 @@ class PlainModel:
         compare(log[read:], found[: len(log) - read])
         return found[len(log) - read :]
 
-    def adopt(self, surplus: Mapping[Partition, Sequence[Item]]) -> None:
-        """Take over what a start has found of requests in doubt: each as a whole, or not at all.
+    def adopt(self, surplus: Mapping[Partition, Sequence[Item]], *, torn: bool) -> None:
+        """Take over what a start has found of requests in doubt: see `Sent.pieces`.
 
         What was not found stays in doubt: after a failed sync, an end of power may bring it back.
         """
-        taken = _explain(self.doubtful, surplus)
+        taken = _explain(self.doubtful, surplus, torn=torn)
         assert taken is not None, f"nobody sent this, or not once, or not in this order: {surplus}"
         for partition, items in surplus.items():
             self.logs[partition].extend(items)
@@ -270,18 +283,23 @@ class PlainModel:
 
 
 def _explain(
-    doubtful: Sequence[Sent], surplus: Mapping[Partition, Sequence[Item]], first: int = 0
+    doubtful: Sequence[Sent],
+    surplus: Mapping[Partition, Sequence[Item]],
+    first: int = 0,
+    *,
+    torn: bool,
 ) -> set[int] | None:
     """Return the requests that together are the surplus, in order; None where none are."""
     if not any(surplus.values()):
         return set()
     for number in range(first, len(doubtful)):
-        parts = doubtful[number].parts()
-        if all(list(surplus[key][: len(part)]) == part for key, part in parts.items()):
-            rest = {key: items[len(parts.get(key, ())) :] for key, items in surplus.items()}
-            taken = _explain(doubtful, rest, number + 1)
-            if taken is not None:
-                return {number, *taken}
+        for piece in doubtful[number].pieces(torn=torn):
+            parts = piece.parts()
+            if all(list(surplus[key][: len(part)]) == part for key, part in parts.items()):
+                rest = {key: items[len(parts.get(key, ())) :] for key, items in surplus.items()}
+                taken = _explain(doubtful, rest, number + 1, torn=torn)
+                if taken is not None:
+                    return {number, *taken}
     return None
 
 
