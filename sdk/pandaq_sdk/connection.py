@@ -13,6 +13,7 @@ from requests.auth import AuthBase
 from pandaq_sdk.envelope import Answer, decode
 from pandaq_sdk.errors import ClientClosed, ConnectionFailed
 from pandaq_sdk.retry import Retry, retry_after_s
+from pandaq_sdk.transport import Transport
 
 # 507 is not here: a full disk is not emptied within seconds.
 _RETRIED_STATUSES = frozenset({429, 503})
@@ -35,6 +36,9 @@ class ConnectionOptions(TypedDict, total=False):
     - `max_retry_delay_s` (30): what the waits between attempts may add up to. An answer whose
       `Retry-After` asks for more than is left of it is raised at once.
     - `sleep` and `jitter`: where waits and their randomness come from; for tests.
+
+    Proxies, certificates and `.netrc` come from the environment as `requests` has it, and are
+    read once, not for every call.
     """
 
     username: str | None
@@ -76,9 +80,7 @@ class Connection:
         self.retry = Retry(retries, max_retry_delay_s, sleep, jitter)
         self._base_url = _checked_url(base_url)
         self._timeout_s = timeout_s
-        self._session = requests.Session()
-        self._session.auth = _authorization(username, password, token)
-        self._session.headers["Accept"] = "application/json"
+        self._transport = Transport(self._base_url, _authorization(username, password, token))
         self._closed = False
 
     @property
@@ -116,20 +118,13 @@ class Connection:
     def close(self) -> None:
         """Close the sockets; what is called afterwards raises `ClientClosed`."""
         self._closed = True
-        self._session.close()
+        self._transport.close()
 
     def _send(self, method: str, path: str, body: bytes | None, wait_s: float) -> requests.Response:
         if self._closed:
             raise ClientClosed
-        return self._session.request(
-            method,
-            self._base_url + path,
-            data=body,
-            headers={"Content-Type": "application/json"} if body is not None else None,
-            timeout=(self._timeout_s, self._timeout_s + wait_s),
-            # Followed, a redirected POST would become a GET without its body.
-            allow_redirects=False,
-        )
+        timeout_s = (self._timeout_s, self._timeout_s + wait_s)
+        return self._transport.send(method, path, body, timeout_s)
 
     def _delay_after(
         self, outcome: requests.Response | Exception, attempt: int, slept_s: float

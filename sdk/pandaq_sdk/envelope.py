@@ -18,6 +18,12 @@ from pandaq_sdk.errors import NotEncodable, UnexpectedAnswer, broker_error
 
 _EXCERPT_BYTES = 200
 
+# Made once: json.dumps with options makes one for each call. It does not look for circles, which
+# end in a RecursionError all the same; whatever fails is written once more, with care.
+_written = json.JSONEncoder(
+    check_circular=False, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+).encode
+
 
 def encode(value: object, what: str) -> bytes:
     r"""Return `value` as JSON in UTF-8; `what` names it in the error.
@@ -29,12 +35,9 @@ def encode(value: object, what: str) -> bytes:
     b'{"content":"\xc3\xa9"}'
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode("utf-8")
-    except RecursionError as error:
-        raise NotEncodable(what, "it is nested too deeply") from error
-    except (TypeError, ValueError) as error:
-        raise NotEncodable(what, str(error)) from error
+        return _written(value).encode()
+    except (TypeError, ValueError, RecursionError):
+        return _encoded_with_care(value, what)
 
 
 def decode(call: str, status: int, body: bytes) -> "Answer":
@@ -82,17 +85,21 @@ class Answer:
             raise self._unexpected(name, "an integer", value)
         return value
 
-    def objects(self, name: str) -> "list[Answer]":
+    def objects(self, name: str) -> list[dict[str, Any]]:
         """Return a field that is a list of objects; one object is a list of one, null of none."""
         match self.value(name):
             case None:
                 return []
             case dict(single):
-                return [Answer(self.call, self.status, single)]
-            case list(several) if all(isinstance(one, dict) for one in several):
-                return [Answer(self.call, self.status, one) for one in several]
+                return [single]
+            case list(several) if set(map(type, several)) <= {dict}:
+                return several
             case other:
                 raise self._unexpected(name, "objects", other)
+
+    def part(self, fields: Mapping[str, Any]) -> "Answer":
+        """Return one of the objects of this answer, to be read field by field."""
+        return Answer(self.call, self.status, fields)
 
     def value(self, name: str) -> Any:
         """Return a field of any type, null included."""
@@ -103,6 +110,16 @@ class Answer:
     def _unexpected(self, name: str, wanted: str, value: object) -> UnexpectedAnswer:
         reason = f"the field {name} should be {wanted} and is {str(value)[:_EXCERPT_BYTES]!r}"
         return UnexpectedAnswer(self.call, self.status, reason)
+
+
+def _encoded_with_care(value: object, what: str) -> bytes:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except RecursionError as error:
+        raise NotEncodable(what, "it is nested too deeply") from error
+    except (TypeError, ValueError) as error:
+        raise NotEncodable(what, str(error)) from error
 
 
 def _excerpt(body: bytes) -> str:

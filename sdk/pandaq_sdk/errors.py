@@ -3,6 +3,9 @@
     PandaqSdkError
     ├── NotEncodable                  the values given are no JSON; nothing was sent
     ├── ClientClosed                  used after close(); nothing was sent
+    ├── SendBufferFull                too much waits to be sent; this message was not taken
+    ├── FlushTimedOut                 not everything sent was answered in time
+    ├── SenderStopped                 the thread that sends in the background ended
     ├── ConnectionFailed              no answer came; the outcome may be unknown
     ├── UnexpectedAnswer              an answer that no broker gives, such as a proxy's page
     └── BrokerError                   the broker refused; has status and error_code
@@ -50,6 +53,62 @@ class ClientClosed(PandaqSdkError):
 
     def __str__(self) -> str:
         return "this client is closed; make a new one"
+
+
+class SendBufferFull(PandaqSdkError):
+    """A message found no room within `waited_s` seconds and was not taken.
+
+    `count` messages of `size_bytes` bytes waited for the broker or were on their way.
+    """
+
+    def __init__(self, count: int, size_bytes: int, waited_s: float) -> None:
+        super().__init__(count, size_bytes, waited_s)
+        self.count = count
+        self.size_bytes = size_bytes
+        self.waited_s = waited_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.count} messages ({self.size_bytes} bytes) wait to be sent and there was no "
+            f"room for one more within {self.waited_s} s, so it was not taken; send less, check "
+            "that the broker is up, or raise buffer_max, buffer_max_bytes or send_timeout_s"
+        )
+
+
+class FlushTimedOut(PandaqSdkError):
+    """After `timeout_s` seconds, `unanswered` messages still had no answer.
+
+    They are sent all the same, and their futures get their outcomes.
+    """
+
+    def __init__(self, unanswered: int, timeout_s: float) -> None:
+        super().__init__(unanswered, timeout_s)
+        self.unanswered = unanswered
+        self.timeout_s = timeout_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.unanswered} messages were not answered within {self.timeout_s} s; they are "
+            "still being sent: wait longer, or look at their futures"
+        )
+
+
+class SenderStopped(PandaqSdkError):
+    """The thread that sends in the background ended without being asked to; `reason` says why.
+
+    A message given to it may or may not have been kept. Raised by `send` itself, the message was
+    not taken.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"the thread that sends in the background has ended ({self.reason}), so what was not "
+            "answered may or may not have been kept; make a new Producer"
+        )
 
 
 class ConnectionFailed(PandaqSdkError):

@@ -1,25 +1,33 @@
 """The sending side: messages into one topic."""
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from typing import Any, Self, Unpack
 
 from pandaq_sdk.connection import Connection, ConnectionOptions, path_segment
 from pandaq_sdk.envelope import encode
 from pandaq_sdk.errors import NotEncodable
+from pandaq_sdk.line import IngressLine
+from pandaq_sdk.outbox import OutboxLimits
 from pandaq_sdk.receipt import Produced, ProducedBatch, produced_batch_from, produced_from
+from pandaq_sdk.sender import Sender
 
 
 class Producer:
-    """Sends messages into one topic; they are on the broker's disk when a call returns.
+    """Sends messages into one topic, and says when they are on the broker's disk.
 
         with Producer("broker_1", "http://localhost:3000", "orders") as producer:
             producer.produce({"messageId": "msg-001", "content": {"amount": 99.99}})
             producer.produce_batch(
                 {"messageId": f"msg-{n:03}", "content": n} for n in range(2, 100)
             )
+            future = producer.send({"messageId": "msg-100", "content": 100})
+            future.result()  # now this one is on the disk, too
 
     A message is a mapping with `messageId` (text or an integer) and `content` (any JSON value);
-    further fields are sent as they are. A batch is far cheaper than as many single messages.
+    further fields are sent as they are. `produce` and `produce_batch` are one request each and
+    return with its answer. `send` returns at once and makes batches in the background, which is
+    the fastest way for messages that come one by one.
 
     **Retries may duplicate.** After a connection error, a timeout or a 503 the broker may have
     kept the messages although no answer said so, and sending them again writes them again:
@@ -27,19 +35,45 @@ class Producer:
     nothing is sent twice: the error reaches the caller, who then does not know the outcome of a
     `ConnectionFailed` or an `OutcomeUnknown`.
 
-    Constructing does no I/O. An instance is for one thread; give every thread its own. Keyword
-    arguments: `username`, `password`, `token`, `timeout_s`, `retries`, `max_retry_delay_s`,
-    `sleep`, `jitter`; see `ConnectionOptions`. Raises `ValueError` for arguments that cannot be
-    right.
+    Constructing does no I/O. An instance is for one thread, but for `send` and `flush`, which any
+    thread may call; the processes of a fork need instances of their own. Keyword arguments, for
+    `send`:
+
+    - `linger_ms` (5): how long a batch waits for more after its first message.
+    - `batch_max` (500) and `batch_max_bytes` (1,000,000): the messages and bytes of JSON with
+      which a batch is full and goes out at once. A larger message goes alone.
+    - `buffer_max` (20,000) and `buffer_max_bytes` (32 MiB): the messages and bytes of JSON that
+      may wait or be on their way before `send` blocks. In memory each message takes about 2 KiB
+      more than its JSON.
+    - `send_timeout_s` (30): how long `send` blocks then, before it raises `SendBufferFull`.
+
+    And `username`, `password`, `token`, `timeout_s`, `retries`, `max_retry_delay_s`, `sleep`,
+    `jitter`; see `ConnectionOptions`. Raises `ValueError` for arguments that cannot be right.
     """
 
     def __init__(
-        self, broker_id: str, base_url: str, topic_id: str, **options: Unpack[ConnectionOptions]
+        self,
+        broker_id: str,
+        base_url: str,
+        topic_id: str,
+        *,
+        linger_ms: float = OutboxLimits.linger_ms,
+        batch_max: int = OutboxLimits.batch_max,
+        batch_max_bytes: int = OutboxLimits.batch_max_bytes,
+        buffer_max: int = OutboxLimits.buffer_max,
+        buffer_max_bytes: int = OutboxLimits.buffer_max_bytes,
+        send_timeout_s: float = 30.0,
+        **options: Unpack[ConnectionOptions],
     ) -> None:
         self.broker_id = broker_id
         self.topic_id = topic_id
         self._path = f"/ingress/{path_segment('topic_id', topic_id)}"
         self._connection = Connection(base_url, **options)
+        self._sender = Sender(
+            IngressLine(lambda: Connection(base_url, **options), self._path, broker_id),
+            OutboxLimits(linger_ms, batch_max, batch_max_bytes, buffer_max, buffer_max_bytes),
+            send_timeout_s,
+        )
 
     def produce(self, message: Mapping[str, Any]) -> Produced:
         """Send one message and return once it is on the broker's disk.
@@ -66,9 +100,55 @@ class Producer:
         answer = self._connection.call("POST", self._path, body=self._encoded(batch))
         return produced_batch_from(answer)
 
+    def send(self, message: Mapping[str, Any]) -> "Future[Produced]":
+        """Take one message to be sent in the background; return the future of its receipt.
+
+            future = producer.send({"messageId": "msg-001", "content": 1})
+            future.add_done_callback(lambda done: print(done.exception() or done.result()))
+
+        Any thread may call it. Messages are sent in the order of the calls, one batch at a time.
+        Raises `NotEncodable`, `SendBufferFull`, `ClientClosed` and `SenderStopped`; the message
+        was not taken then. What becomes of a message that was taken, its future tells:
+
+        - It is on the disk: a `Produced`, whose `duplicate` is always false, as a batch's answer
+          does not tell which were.
+        - The broker will not have it: `InvalidRequest` or `PayloadTooLarge`. Others of its batch
+          are not concerned: a refused batch is sent again in halves until the culprit is alone.
+        - The batch failed after all retries: the error that `produce` would raise. **Later batches
+          are tried all the same**, so a message sent again after such an error is behind those
+          that were sent after it. Where order matters more, wait for a result before going on.
+        - It was cancelled before its batch was put together, and is not sent.
+
+        Callbacks run in the background thread, between two batches: keep them short. There `send`
+        never blocks. It finds room for as much as the batch just answered had, so that each
+        message may be sent once more; beyond that it raises `SendBufferFull` at once.
+
+        The first call starts the thread. A program that ends without `close` gives it five
+        seconds to send what is left; a message not answered by then gets `SenderStopped`.
+        """
+        fields = message if isinstance(message, dict) else _checked(message, "message")
+        return self._sender.send(encode(fields, "message"), fields.get("messageId"))
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until everything sent so far is answered, without lingering.
+
+        The outcomes are in the futures, errors too. Any thread may call it. Raises
+        `FlushTimedOut` after `timeout_s` seconds, and at once in a future's callback, where
+        waiting would be for ever; None waits as long as the retries of each batch may take.
+        """
+        self._sender.flush(timeout_s)
+
     def close(self) -> None:
-        """Close the connection; closing again does nothing, producing raises `ClientClosed`."""
-        self._connection.close()
+        """Send what was given to `send`, then close; afterwards all raise `ClientClosed`.
+
+        It waits for a broker that is away as long as the retries of one batch take; then all that
+        is left gets the same error. Every future is done when it returns. Leaving the `with` block
+        closes, also when the block raised. Closing again does nothing.
+        """
+        try:
+            self._sender.close()
+        finally:
+            self._connection.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,8 @@
 """Receiving messages step by step."""
 
+import pickle
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -191,6 +193,33 @@ def test_a_message_without_what_the_contract_promises_is_unexpected(
     broker.script(registered(0), batch_of(lacking))
     with pytest.raises(UnexpectedAnswer, match=f"the field {field} is missing"):
         consumer.batch_consume()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("topicId", 7, "text"),
+        ("messageId", None, "text"),
+        ("offset", True, "an integer"),
+        ("offset", 1.0, "an integer"),
+        ("offset", "1", "an integer"),
+    ],
+)
+def test_a_message_with_a_field_of_another_type_is_unexpected(
+    broker: FakeBroker, consumer: Consumer, field: str, value: Any, wanted: str
+) -> None:
+    broker.script(registered(0), batch_of(message(1, "x"), message(2, "y") | {field: value}))
+    with pytest.raises(UnexpectedAnswer, match=f"the field {field} should be {wanted} and is"):
+        consumer.batch_consume()
+
+
+def test_a_message_is_frozen_and_complete(broker: FakeBroker, consumer: Consumer) -> None:
+    broker.append(["first"])
+    (received,) = consumer.batch_consume()
+    assert received == Message("orders", "msg-1", "first", 1, None, None, None)
+    assert pickle.loads(pickle.dumps(received)) == received
+    with pytest.raises(FrozenInstanceError):
+        received.offset = 2  # type: ignore[misc]
 
 
 def test_names_are_quoted_in_the_url(broker: FakeBroker) -> None:

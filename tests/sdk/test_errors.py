@@ -50,6 +50,9 @@ def test_errors_survive_the_way_between_processes() -> None:
         errors.ConnectionFailed("GET /stats", 2, TimeoutError("slow")),
         errors.UnexpectedAnswer("GET /stats", 502, "a reason"),
         errors.ClientClosed(),
+        errors.SendBufferFull(7, 700, 30.0),
+        errors.FlushTimedOut(7, 1.5),
+        errors.SenderStopped("a reason"),
     ):
         copy = pickle.loads(pickle.dumps(error))
         assert type(copy) is type(error)
