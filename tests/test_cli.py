@@ -1,5 +1,6 @@
-"""`python -m pandaq verify` and `repair`, on real files."""
+"""`python -m pandaq verify` and `repair`, on real files; and `bench`, on a real broker."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,38 @@ def test_a_directory_that_a_broker_is_using_is_refused(
         for command in ("verify", "repair"):
             assert main([command, str(data)]) == 2
             assert "another broker is using" in capsys.readouterr().err
+
+
+def test_a_benchmark_prints_its_figures_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--seconds", "0.2", "--dir", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    for what in ("4 KiB written and synced", "single messages", "batches of 500", "p50", "p99"):
+        assert what in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_figures_of_a_benchmark_can_be_read_by_a_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--seconds", "0.1", "--dir", str(tmp_path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["cores"] >= 1
+    assert [figure["name"] for figure in report["figures"]] == [
+        *("diskAppends", "diskBytes", "single", "batches", "consume", "latencyP50", "latencyP99")
+    ]
+    assert all(figure["value"] > 0 for figure in report["figures"])
+
+
+def test_a_benchmark_needs_a_folder_that_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--dir", str(tmp_path / "none")]) == 2
+    assert "is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "1e9", "nan", "soon"])
+def test_a_benchmark_takes_some_time_and_not_for_ever(seconds: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", f"--seconds={seconds}"])
