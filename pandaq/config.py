@@ -146,10 +146,10 @@ class Config(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
     max_wait_ms: Pause = 30_000
     """Milliseconds that a consumer may wait for messages: the upper bound of `wait`."""
 
-    threads: Threads = 64
+    threads: Threads = 8
     """Worker threads of the HTTP server."""
-    producer_threads: Threads = 16
-    """Of those, how many waiting consumers never take; fewer than `threads`."""
+    max_waiting: Connections = 800
+    """Consumers that wait for messages at once; more are answered at once, as if they did not."""
     max_connections: Connections = 1_000
     """Open connections."""
     ask_timeout_ms: Interval = 10_000
@@ -182,9 +182,6 @@ class Config(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
         ):
             right = "the path of a file with a name that no other file of the broker has"
             raise wrong(self, "ingressLogFile", str(self.ingress_log_file), right)
-        if self.producer_threads >= self.threads:
-            right = f"less than threads, which is {self.threads}"
-            raise wrong(self, "producerThreads", self.producer_threads, right)
         self._check_topic_ids_differ()
         force_setattr(self, "topics", tuple(self._resolved(topic) for topic in self.topics))
 

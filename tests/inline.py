@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pykka
 
-from pandaq.actors.asking import Future
+from pandaq.actors.reply import Reply
 
 
 class InlineRef:
@@ -14,8 +14,8 @@ class InlineRef:
         self.actor = actor
         self._stopped = False
 
-    def ask(self, message: Any, *, block: Literal[False] = False) -> Future[Any]:
-        future: Future[Any] = pykka.ThreadingFuture()
+    def ask(self, message: Any, *, block: Literal[False] = False) -> Reply[Any]:
+        future: Reply[Any] = Reply()
         try:
             self._refuse_if_stopped()
             future.set(self.actor.on_receive(message))

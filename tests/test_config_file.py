@@ -92,7 +92,7 @@ def test_every_setting_can_be_named_in_a_file(tmp_path: Path) -> None:
         max_consume_bytes=14,
         max_wait_ms=15,
         threads=18,
-        producer_threads=17,
+        max_waiting=17,
         max_connections=19,
         ask_timeout_ms=20,
         stop_timeout_ms=21,
@@ -247,10 +247,6 @@ def test_a_dot_env_file_that_is_no_text_is_told(tmp_path: Path) -> None:
             "port is '3000'; it must be a whole number from 0 to 65535",
         ),
         (f'{{{TOPICS}, "reboot": "no"}}', "reboot is 'no'; it must be true or false"),
-        (
-            f'{{{TOPICS}, "threads": 4}}',
-            "producerThreads is 16; it must be less than threads, which is 4",
-        ),
         (
             '{"topics": []}',
             "topics is []; it must be a list of 1 to 1000, each an object with id, partitions",

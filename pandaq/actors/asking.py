@@ -1,23 +1,22 @@
 """How actors are asked: one deadline for every answer, and every failure as an error of ours.
 
 A message that wants an answer is an `Ask[R]`, and `ask` returns its `R`. Where the answer must wait
-for something else (a group commit), the actor answers with a future and completes it later: such a
-message is an `Ask[Future[R]]`, and `ask_later` waits for both.
+for something else (a group commit), the actor returns a reply and completes it later; the asker
+waits for that, or has `send` give it the reply, to be called back.
 """
 
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 import pykka
 
+from pandaq.actors.reply import Reply
 from pandaq.errors import OutcomeUnknown, ShuttingDown
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-
-Future = pykka.Future
 
 
 class Ask(Generic[R_co]):
@@ -29,10 +28,10 @@ class Ask(Generic[R_co]):
 class Ref(Protocol):
     """What an actor needs of a reference to another: pykka's own, or an inline one in a test."""
 
-    def ask(self, message: Any, *, block: Literal[False]) -> Future[Any]:
-        """Send a message and return the future of its answer.
+    def ask(self, message: Any, *, block: Literal[False]) -> pykka.Future[Any]:
+        """Send a message and return the `Reply` that its answer will complete.
 
-        Where the actor has stopped, the future raises `pykka.ActorDeadError`.
+        Where the actor has stopped, that raises `pykka.ActorDeadError`.
         """
 
     def tell(self, message: Any) -> None:
@@ -54,15 +53,23 @@ def ask(ref: Ref, message: Ask[R], timeout_s: float) -> R:
     Raises what the actor raises, `OutcomeUnknown` after `timeout_s` (the actor may still do it),
     `ShuttingDown` where the actor has stopped.
     """
-    deadline = time.monotonic() + timeout_s
-    return _get(_send(ref, message), deadline, timeout_s)
+    return get(send(ref, message), timeout_s)
 
 
-def ask_later(ref: Ref, message: Ask[Future[R]], timeout_s: float) -> R:
-    """Ask an actor that answers with a future, and wait for that. Raises as `ask` does."""
-    deadline = time.monotonic() + timeout_s
-    future = _get(_send(ref, message), deadline, timeout_s)
-    return _get(future, deadline, timeout_s)
+def send(ref: Ref, message: Ask[R]) -> Reply[R]:
+    """Ask and wait for nothing: `get` gives what the reply is completed with."""
+    # All our actors make replies, see `ThreadActor`; pykka's types know futures alone.
+    return cast("Reply[R]", ref.ask(message, block=False))
+
+
+def get(reply: Reply[R], timeout_s: float) -> R:
+    """Wait for a reply. Raises as `ask` does."""
+    try:
+        return reply.get(timeout=timeout_s)
+    except pykka.Timeout:
+        raise OutcomeUnknown(timeout_s) from None
+    except pykka.ActorDeadError:
+        raise ShuttingDown from None
 
 
 def ask_all(asks: Iterable[tuple[Ref, Ask[R]]], timeout_s: float) -> list[R]:
@@ -71,12 +78,14 @@ def ask_all(asks: Iterable[tuple[Ref, Ask[R]]], timeout_s: float) -> list[R]:
     Waits for all of them, with one deadline, before it raises the first error there was.
     """
     deadline = time.monotonic() + timeout_s
-    futures = [_send(ref, message) for ref, message in asks]
+    replies = [send(ref, message) for ref, message in asks]
     answers: list[R] = []
     errors: list[Exception] = []
-    for future in futures:
+    for reply in replies:
         try:
-            answers.append(_get(future, deadline, timeout_s))
+            answers.append(get(reply, max(deadline - time.monotonic(), 0)))
+        except OutcomeUnknown:
+            errors.append(OutcomeUnknown(timeout_s))
         except Exception as error:  # noqa: BLE001 (raised below, when all have answered)
             errors.append(error)
     if errors:
@@ -90,31 +99,17 @@ def tell(ref: Ref, message: object) -> None:
         ref.tell(message)
 
 
-def answer(future: Future[R], call: Callable[[], R]) -> None:
-    """Complete a future with what `call` returns, or with what it raises."""
+def answer(reply: Reply[R], call: Callable[[], R]) -> None:
+    """Complete a reply with what `call` returns, or with what it raises."""
     try:
         result = call()
     except Exception:  # noqa: BLE001 (it is for the asker)
-        future.set_exception()
+        reply.set_exception()
     else:
-        future.set(result)
+        reply.set(result)
 
 
-def refuse(futures: Iterable[Future[Any]]) -> None:
-    """Complete futures that an actor which stops will not come to: they raise `ShuttingDown`."""
-    for future in futures:
-        future.set_exception((ShuttingDown, ShuttingDown(), None))
-
-
-def _send(ref: Ref, message: Ask[R]) -> Future[R]:
-    return ref.ask(message, block=False)
-
-
-def _get(future: Future[R], deadline: float, timeout_s: float) -> R:
-    try:
-        result: R = future.get(timeout=max(deadline - time.monotonic(), 0))
-    except pykka.Timeout:
-        raise OutcomeUnknown(timeout_s) from None
-    except pykka.ActorDeadError:
-        raise ShuttingDown from None
-    return result
+def refuse(replies: Iterable[Reply[Any]]) -> None:
+    """Complete replies that an actor which stops will not come to: they raise `ShuttingDown`."""
+    for reply in replies:
+        reply.set_exception((ShuttingDown, ShuttingDown(), None))

@@ -10,8 +10,6 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
-import pykka
-
 from pandaq.actors.asking import Ask, R, Ref, ask, ask_all, tell
 from pandaq.actors.messages import (
     AppendRouted,
@@ -28,6 +26,7 @@ from pandaq.actors.messages import (
     Routed,
     Sync,
 )
+from pandaq.actors.thread import ThreadActor
 from pandaq.batch import Batch
 from pandaq.config import Config
 from pandaq.errors import StorageFailed, Unavailable
@@ -44,10 +43,8 @@ RETENTION_INTERVAL_S: Final = 10.0
 Message = Cycle | Drain | DescribeTrouble
 
 
-class Broker(pykka.ThreadingActor):
+class Broker(ThreadActor):
     """Owns the checkpoint."""
-
-    use_daemon_thread = True
 
     def __init__(
         self, ingress: Ref, topics: Mapping[str, Ref], checkpoints: Checkpoints, config: Config

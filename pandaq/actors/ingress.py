@@ -7,9 +7,7 @@ the next flush writes them all at once and syncs once.
 from collections import deque
 from typing import Any, assert_never
 
-import pykka
-
-from pandaq.actors.asking import Future, refuse
+from pandaq.actors.asking import refuse
 from pandaq.actors.messages import (
     Append,
     AwaitArrival,
@@ -22,6 +20,8 @@ from pandaq.actors.messages import (
     Release,
     Sync,
 )
+from pandaq.actors.reply import Reply
+from pandaq.actors.thread import ThreadActor
 from pandaq.batch import Batch
 from pandaq.config import Config
 from pandaq.errors import BufferFull, Unavailable
@@ -31,10 +31,8 @@ from pandaq.storage.queue import Queue
 Message = Append | Flush | Read | Commit | Sync | Release | AwaitArrival | Refuse | DescribeQueue
 
 
-class Ingress(pykka.ThreadingActor):
+class Ingress(ThreadActor):
     """Owns the ingress queue."""
-
-    use_daemon_thread = True
 
     def __init__(self, queue: Queue, config: Config) -> None:
         super().__init__()
@@ -43,8 +41,8 @@ class Ingress(pykka.ThreadingActor):
         self._max_backlog_bytes = config.max_backlog_bytes
         self._backlog_bytes = 0
         self._backlog: deque[tuple[int, int]] = deque()
-        self._gathered: list[tuple[Append, int, Future[None]]] = []
-        self._awaiting: list[Future[None]] = []
+        self._gathered: list[tuple[Append, int, Reply[None]]] = []
+        self._awaiting: list[Reply[None]] = []
         self._refusal: Unavailable | None = None
 
     def on_receive(self, message: Message) -> Any:
@@ -74,9 +72,9 @@ class Ingress(pykka.ThreadingActor):
 
     def on_stop(self) -> None:
         """Tell those whose flush would come too late that nothing of theirs was kept."""
-        refuse(future for _, _, future in self._gathered)
+        refuse(reply for _, _, reply in self._gathered)
 
-    def _gather(self, message: Append) -> Future[None]:
+    def _gather(self, message: Append) -> Reply[None]:
         """Put messages with the others that wait for the next flush."""
         if self._refusal:
             # Without its traceback, to which every raise would add.
@@ -88,9 +86,9 @@ class Ingress(pykka.ThreadingActor):
         self._backlog_bytes += size
         if not self._gathered:
             self.actor_ref.tell(Flush())
-        future: Future[None] = pykka.ThreadingFuture()
-        self._gathered.append((message, size, future))
-        return future
+        reply: Reply[None] = Reply()
+        self._gathered.append((message, size, reply))
+        return reply
 
     def _flush(self) -> None:
         """Write all that has gathered, sync once, then answer all of it."""
@@ -101,15 +99,15 @@ class Ingress(pykka.ThreadingActor):
             self._queue.append(bodies, durable=self._durable)
         except Exception:  # noqa: BLE001 (it is for those who wait)
             self._backlog_bytes -= size
-            for _, _, future in gathered:
-                future.set_exception()
+            for _, _, reply in gathered:
+                reply.set_exception()
             return
         self._backlog.append((self._queue.offsets.log_end, size))
-        for _, _, future in gathered:
-            future.set()
+        for _, _, reply in gathered:
+            reply.set()
         awaiting, self._awaiting = self._awaiting, []
-        for future in awaiting:
-            future.set()
+        for reply in awaiting:
+            reply.set()
 
     def _read(self, max_messages: int, max_bytes: int) -> Batch:
         """Return the next batch; where damage has left nothing to read, one that passes over it."""
@@ -127,13 +125,13 @@ class Ingress(pykka.ThreadingActor):
         self._queue.sync()
         return {"ingress": self._queue.offsets.log_end}
 
-    def _await_arrival(self) -> Future[None]:
-        future: Future[None] = pykka.ThreadingFuture()
+    def _await_arrival(self) -> Reply[None]:
+        reply: Reply[None] = Reply()
         if self._queue.offsets.pending:
-            future.set()
+            reply.set()
         else:
-            self._awaiting.append(future)
-        return future
+            self._awaiting.append(reply)
+        return reply
 
     def _describe(self) -> QueueDescription:
         queue = self._queue

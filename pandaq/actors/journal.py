@@ -5,24 +5,22 @@ Commits of several partitions that wait together share one append and one sync.
 
 from typing import Any, assert_never
 
-import pykka
-
-from pandaq.actors.asking import Future, refuse
+from pandaq.actors.asking import refuse
 from pandaq.actors.messages import DescribeTrouble, Flush, Record
+from pandaq.actors.reply import Reply
+from pandaq.actors.thread import ThreadActor
 from pandaq.storage.journal import Journal
 
 Message = Record | Flush | DescribeTrouble
 
 
-class JournalKeeper(pykka.ThreadingActor):
+class JournalKeeper(ThreadActor):
     """Owns the journal of one topic."""
-
-    use_daemon_thread = True
 
     def __init__(self, journal: Journal) -> None:
         super().__init__()
         self._journal = journal
-        self._gathered: list[tuple[Record, Future[None]]] = []
+        self._gathered: list[tuple[Record, Reply[None]]] = []
 
     def on_receive(self, message: Message) -> Any:
         """Handle one message; see `pandaq.actors.messages`."""
@@ -38,22 +36,22 @@ class JournalKeeper(pykka.ThreadingActor):
 
     def on_stop(self) -> None:
         """Tell those whose flush would come too late that nothing of theirs was kept."""
-        refuse(future for _, future in self._gathered)
+        refuse(reply for _, reply in self._gathered)
 
-    def _gather(self, message: Record) -> Future[None]:
+    def _gather(self, message: Record) -> Reply[None]:
         if not self._gathered:
             self.actor_ref.tell(Flush())
-        future: Future[None] = pykka.ThreadingFuture()
-        self._gathered.append((message, future))
-        return future
+        reply: Reply[None] = Reply()
+        self._gathered.append((message, reply))
+        return reply
 
     def _flush(self) -> None:
         gathered, self._gathered = self._gathered, []
         try:
             self._journal.record({record.key: record.offsets for record, _ in gathered})
         except Exception:  # noqa: BLE001 (it is for those who wait)
-            for _, future in gathered:
-                future.set_exception()
+            for _, reply in gathered:
+                reply.set_exception()
         else:
-            for _, future in gathered:
-                future.set()
+            for _, reply in gathered:
+                reply.set()

@@ -3,7 +3,7 @@
     Ingress      Append, Flush, Read, Commit, Sync, Release, AwaitArrival, Refuse,
                  DescribeQueue
     Journal      Record, Flush, DescribeTrouble
-    Partition    AppendRouted, Read, ReadOrWait, Forget, WakeAll, CheckCommit, Commit, Sync,
+    Partition    AppendRouted, Read, ReadOrWait, EndWait, WakeAll, CheckCommit, Commit, Sync,
                  Retain, DescribeQueue
     Topic        AppendRouted, Sync, Retain, DescribeTopic
     Registry     Register, Claim, DescribeAssignments, DescribeTrouble
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from pandaq.actors.asking import Ask, Future
+from pandaq.actors.asking import Ask
 from pandaq.batch import Batch
 from pandaq.errors import Unavailable
 from pandaq.offsets import Offsets
@@ -27,7 +27,7 @@ Routed = tuple[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Append(Ask[Future[None]]):
+class Append(Ask[None]):
     """To Ingress: append bodies (`topicId|payload`), all or none; answered when durable."""
 
     bodies: Sequence[bytes]
@@ -47,18 +47,18 @@ class Read(Ask[Batch]):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOrWait(Ask[Future[Batch]]):
-    """As `Read`, but answered when there is something to return."""
+class ReadOrWait(Ask[Batch]):
+    """As `Read`, but answered when there is something to return, or at an `EndWait`."""
 
     max_messages: int
     max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
-    """Whoever waits for this future of a `ReadOrWait` has gone."""
+class EndWait:
+    """Answer this very `ReadOrWait` now, with what there is: its time is up, or its asker gone."""
 
-    future: Future[Batch]
+    waiting: ReadOrWait
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class CheckCommit(Ask[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Record(Ask[Future[None]]):
+class Record(Ask[None]):
     """To Journal: write down a partition's offsets; answered when they are durable."""
 
     key: str
@@ -121,7 +121,7 @@ class Release(Ask[int]):
 
 
 @dataclass(frozen=True, slots=True)
-class AwaitArrival(Ask[Future[None]]):
+class AwaitArrival(Ask[None]):
     """To Ingress: answered when there is a message to route."""
 
 

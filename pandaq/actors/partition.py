@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, assert_never
 
-import pykka
-
-from pandaq.actors.asking import Future, Ref, answer, ask_later, refuse
+from pandaq.actors.asking import Ref, answer, ask, refuse
 from pandaq.actors.messages import (
     AppendRouted,
     CheckCommit,
     Commit,
     DescribeQueue,
-    Forget,
+    EndWait,
     QueueDescription,
     Read,
     ReadOrWait,
@@ -22,6 +20,8 @@ from pandaq.actors.messages import (
     Sync,
     WakeAll,
 )
+from pandaq.actors.reply import Reply
+from pandaq.actors.thread import ThreadActor
 from pandaq.batch import Batch
 from pandaq.config import Retention
 from pandaq.offsets import Offsets
@@ -32,7 +32,7 @@ Message = (
     AppendRouted
     | Read
     | ReadOrWait
-    | Forget
+    | EndWait
     | WakeAll
     | CheckCommit
     | Commit
@@ -42,10 +42,8 @@ Message = (
 )
 
 
-class Partition(pykka.ThreadingActor):
+class Partition(ThreadActor):
     """Owns the queue of one partition; `key` names it in the journal and the checkpoint."""
-
-    use_daemon_thread = True
 
     def __init__(
         self,
@@ -64,7 +62,7 @@ class Partition(pykka.ThreadingActor):
         self._clock = clock
         self._ask_timeout_s = ask_timeout_s
         self._routed_through = 0
-        self._waiting: list[tuple[ReadOrWait, Future[Batch]]] = []
+        self._waiting: list[tuple[ReadOrWait, Reply[Batch]]] = []
         self._nobody_waits = False
 
     def on_receive(self, message: Message) -> Any:
@@ -76,8 +74,8 @@ class Partition(pykka.ThreadingActor):
                 return self._queue.read(max_messages, max_bytes)
             case ReadOrWait():
                 return self._read_or_wait(message)
-            case Forget(future):
-                self._waiting = [waiting for waiting in self._waiting if waiting[1] is not future]
+            case EndWait(waiting):
+                self._wake(waiting)
             case WakeAll():
                 self._nobody_waits = True
                 self._wake()
@@ -97,7 +95,7 @@ class Partition(pykka.ThreadingActor):
 
     def on_stop(self) -> None:
         """Let nobody wait for what will not come."""
-        refuse(future for _, future in self._waiting)
+        refuse(reply for _, reply in self._waiting)
 
     def _append(self, messages: Sequence[Routed]) -> None:
         """Append what is not there yet: a cycle that failed half-way comes again as a whole."""
@@ -107,24 +105,27 @@ class Partition(pykka.ThreadingActor):
             self._routed_through = messages[-1][0]
             self._wake()
 
-    def _read_or_wait(self, message: ReadOrWait) -> Future[Batch]:
-        future: Future[Batch] = pykka.ThreadingFuture()
-        self._waiting.append((message, future))
+    def _read_or_wait(self, message: ReadOrWait) -> Reply[Batch]:
+        reply: Reply[Batch] = Reply()
+        self._waiting.append((message, reply))
         if self._nobody_waits or self._queue.offsets.pending:
             self._wake()
-        return future
+        return reply
 
-    def _wake(self) -> None:
-        """Answer all that wait and can be; reading takes nothing away, so all have the same."""
+    def _wake(self, only: ReadOrWait | None = None) -> None:
+        """Answer all that wait, or one; reading takes nothing away, so all have the same."""
         waiting, self._waiting = self._waiting, []
-        for message, future in waiting:
-            answer(future, partial(self._queue.read, message.max_messages, message.max_bytes))
+        for message, reply in waiting:
+            if only is None or message is only:
+                answer(reply, partial(self._queue.read, message.max_messages, message.max_bytes))
+            else:
+                self._waiting.append((message, reply))
 
     def _commit(self, offset: int) -> Offsets:
         """Write the commit down, then change memory, then answer."""
         offsets = self._queue.offsets.committed(offset)
         if offsets != self._queue.offsets:
-            ask_later(self._journal, Record(self._key, offsets), self._ask_timeout_s)
+            ask(self._journal, Record(self._key, offsets), self._ask_timeout_s)
             self._queue.commit(offset)
         return offsets
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, assert_never
 
-import pykka
-
 from pandaq.actors.asking import Ref, ask
 from pandaq.actors.messages import (
     CheckCommit,
@@ -14,6 +12,7 @@ from pandaq.actors.messages import (
     DescribeTrouble,
     Register,
 )
+from pandaq.actors.thread import ThreadActor
 from pandaq.assignments import Assignments
 from pandaq.errors import StorageFailed
 from pandaq.storage.store import AssignmentLog
@@ -22,10 +21,8 @@ from pandaq.storage.tpc_log import Assignment
 Message = Register | Claim | DescribeAssignments | DescribeTrouble
 
 
-class Registry(pykka.ThreadingActor):
+class Registry(ThreadActor):
     """Owns the assignments of all topics; what it answers is in TPC.log before."""
-
-    use_daemon_thread = True
 
     def __init__(
         self,

@@ -10,8 +10,10 @@ from typing import Any, Final, assert_never
 
 import pykka
 
-from pandaq.actors.asking import Future, Ref, ask
+from pandaq.actors.asking import Ref, ask, send
 from pandaq.actors.messages import AwaitArrival, Cycle, Outcome, Tick
+from pandaq.actors.reply import Reply
+from pandaq.actors.thread import ThreadActor
 from pandaq.config import Config
 from pandaq.errors import OutcomeUnknown
 
@@ -21,10 +23,8 @@ MAX_SLEEP_S: Final = 0.5
 """However long the intervals are, a stop waits no longer than this."""
 
 
-class Scheduler(pykka.ThreadingActor):
+class Scheduler(ThreadActor):
     """Owns the broker loop's time. Begins with a first `Tick`."""
-
-    use_daemon_thread = True
 
     def __init__(self, ingress: Ref, broker: Ref, config: Config) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Scheduler(pykka.ThreadingActor):
         self._interval_s = config.interval_ms / 1000
         self._gap_s = config.cycle_gap_ms / 1000
         self._timeout_s = config.ask_timeout_ms / 1000
-        self._arrival: Future[None] | None = None
+        self._arrival: Reply[None] | None = None
         self._next_cycle_at = time.monotonic()
 
     def on_receive(self, message: Tick) -> Any:
@@ -70,7 +70,7 @@ class Scheduler(pykka.ThreadingActor):
     def _await_arrival(self) -> None:
         """Wait for a message to route, for `intervalMs` at most."""
         if self._arrival is None:
-            self._arrival = ask(self._ingress, AwaitArrival(), self._timeout_s)
+            self._arrival = send(self._ingress, AwaitArrival())
         try:
             self._arrival.get(timeout=min(self._interval_s, MAX_SLEEP_S))
         except pykka.Timeout:

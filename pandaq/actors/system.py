@@ -2,14 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-import pykka
-
-from pandaq.actors.asking import Ask, R, Ref, ask, ask_all, ask_later, tell
+from pandaq.actors.asking import Ask, R, Ref, ask, ask_all, get, send, tell
 from pandaq.actors.crew import Crew, Spawn, spawn_thread
 from pandaq.actors.messages import (
     Append,
@@ -19,15 +18,22 @@ from pandaq.actors.messages import (
     DescribeQueue,
     DescribeTopic,
     DescribeTrouble,
-    Forget,
+    EndWait,
     QueueDescription,
     Read,
     ReadOrWait,
     Register,
 )
+from pandaq.actors.reply import Reply
 from pandaq.batch import Batch
 from pandaq.config import Config
-from pandaq.errors import PandaqError, PartitionNotFound, ShuttingDown, TopicNotFound
+from pandaq.errors import (
+    OutcomeUnknown,
+    PandaqError,
+    PartitionNotFound,
+    ShuttingDown,
+    TopicNotFound,
+)
 from pandaq.ids import check_consumer_id
 from pandaq.limits import check_messages
 from pandaq.message import Message
@@ -39,13 +45,23 @@ from pandaq.storage.recovery import open_store
 
 logger = logging.getLogger(__name__)
 
-WANTED_CHECK_S: Final = 1.0
-"""How often a waiting read looks whether it is still wanted."""
-
 
 def wall_clock_ms() -> int:
     """Return the time in milliseconds since 1970 (UTC)."""
     return time.time_ns() // 1_000_000
+
+
+class WaitingRead:
+    """A read that is answered when there is something to read, or at `end`."""
+
+    def __init__(self, partition: Ref, message: ReadOrWait) -> None:
+        self._partition = partition
+        self._message = message
+        self.reply: Reply[Batch] = send(partition, message)
+
+    def end(self) -> None:
+        """Have it answered with what there is, also where nobody is left to hear it."""
+        tell(self._partition, EndWait(self._message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +186,18 @@ class System:
 
         Raises `InvalidRequest`, `PayloadTooLarge`, `BufferFull`, `StorageFull`, `StorageFailed`.
         """
+        get(self.begin_append(topic_id, messages), self._timeout_s)
+
+    def begin_append(self, topic_id: str, messages: Sequence[Message]) -> Reply[None]:
+        """As `append`, but wait for nothing: the reply is completed when they are durable.
+
+        What is wrong with the messages is raised at once; what the disk says comes by the reply.
+        """
         self._check_topic(topic_id)
         check_messages(messages, self.config)
         prefix = topic_id.encode() + b"|"
         bodies = [prefix + encode_payload(message) for message in messages]
-        ask_later(self._running.ingress, Append(bodies), self._timeout_s)
+        return send(self._running.ingress, Append(bodies))
 
     def register(self, topic_id: str, consumer_id: str) -> int:
         """Give a consumer a partition, the same one each time; return its number.
@@ -191,25 +214,24 @@ class System:
         partition_id: int,
         max_messages: int = 500,
         wait_s: float = 0,
-        is_wanted: Callable[[], bool] = lambda: True,
     ) -> Batch:
         """Return what stands behind a partition's readOffset; take nothing away.
 
-        Where there is nothing, wait for up to `wait_s`, as long as `is_wanted`. Raises
-        `StorageFailed`.
+        Where there is nothing, wait for up to `wait_s`. Raises `StorageFailed`.
         """
-        partition = self._partition(topic_id, partition_id)
-        max_bytes = self.config.max_consume_bytes
         if wait_s > 0:
-            future = self._ask(partition, ReadOrWait(max_messages, max_bytes))
-            deadline = time.monotonic() + wait_s
-            while (left := deadline - time.monotonic()) > 0 and is_wanted():
-                try:
-                    return future.get(timeout=min(left, WANTED_CHECK_S))
-                except pykka.Timeout:
-                    continue
-            tell(partition, Forget(future))
-        return self._ask(partition, Read(max_messages, max_bytes))
+            waiting = self.begin_read(topic_id, partition_id, max_messages)
+            with suppress(OutcomeUnknown):
+                return get(waiting.reply, wait_s)
+            waiting.end()
+            return get(waiting.reply, self._timeout_s)
+        partition = self._partition(topic_id, partition_id)
+        return self._ask(partition, Read(max_messages, self.config.max_consume_bytes))
+
+    def begin_read(self, topic_id: str, partition_id: int, max_messages: int = 500) -> WaitingRead:
+        """As `read`, but wait for nothing: see `WaitingRead`."""
+        partition = self._partition(topic_id, partition_id)
+        return WaitingRead(partition, ReadOrWait(max_messages, self.config.max_consume_bytes))
 
     def commit(self, topic_id: str, partition_id: int, consumer_id: str, offset: int) -> Offsets:
         """Take away for good all messages up to `offset`; durable when this returns.

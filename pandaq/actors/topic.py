@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
-import pykka
-
 from pandaq.actors.asking import Ref, ask_all
 from pandaq.actors.messages import (
     AppendRouted,
@@ -15,16 +13,15 @@ from pandaq.actors.messages import (
     Routed,
     Sync,
 )
+from pandaq.actors.thread import ThreadActor
 from pandaq.records import key_of
 from pandaq.routing import partition_for
 
 Message = AppendRouted | Sync | Retain | DescribeTopic
 
 
-class Topic(pykka.ThreadingActor):
+class Topic(ThreadActor):
     """Asks its partitions, in the order of their numbers."""
-
-    use_daemon_thread = True
 
     def __init__(self, partitions: Sequence[Ref], ask_timeout_s: float) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, Final
 
 import bottle
@@ -16,6 +17,7 @@ from pandaq.errors import (
     ShuttingDown,
 )
 from pandaq.web import consumers, operators, producers
+from pandaq.web.answer import Answer, Later, Pending, PendingBody
 from pandaq.web.payloads import failure, status_of, success
 from pandaq.web.request import Request
 
@@ -24,20 +26,29 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S: Final = 1
 """What a producer is told to wait when the backlog is at its limit."""
 
-Handler = Callable[..., dict[str, Any] | bytes]
-"""A route: takes the broker, the request and the path's parts; returns the answer's data."""
+Handler = Callable[..., dict[str, Any] | bytes | Later]
+"""A route: takes the broker, the request and the path's parts; returns the answer's data, or where
+they will come from."""
+
+_ANSWER: Final = "pandaq.answer"
+"""Where in its environment a request's answer is left for who called Bottle."""
+_STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 class App:
-    """A WSGI application in front of a broker."""
+    """A WSGI application in front of a broker.
+
+    A server that calls `begin` in place of the application needs no thread for what is pending.
+    """
 
     def __init__(self, system: System) -> None:
         self._system = system
+        self._timeout_s = system.config.ask_timeout_ms / 1000
         self._stopping = False
         self._bottle = bottle.Bottle()
         self._bottle.default_error_handler = self._bottle_error
         self._bottle.add_hook("before_request", _check_path)
-        room = consumers.WaitingRoom(system)
+        room = consumers.WaitingRoom(system.config.max_waiting)
         self._route("POST", "/ingress/<topic_id>", producers.append)
         self._route("POST", "/register/<topic_id>", consumers.register)
         self._route("GET", "/consume/<broker_id>/<topic_id>/<partition_id>", room.consume)
@@ -49,7 +60,16 @@ class App:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer one request."""
-        answer: Iterable[bytes] = self._bottle(environ, start_response)
+        answer = self.begin(environ)
+        if isinstance(answer, Pending):
+            return PendingBody(answer, start_response)
+        start_response(answer.status, answer.headers)
+        return [answer.body]
+
+    def begin(self, environ: dict[str, Any]) -> Answer | Pending:
+        """Answer one request, or return what its answer will come from."""
+        self._bottle(environ, _ignore_start)
+        answer: Answer | Pending = environ.pop(_ANSWER, None) or _defect()
         return answer
 
     def stop(self) -> None:
@@ -58,21 +78,27 @@ class App:
         self._system.wake_all()
 
     def _route(self, method: str, path: str, handler: Handler) -> None:
-        self._bottle.route(path, method, lambda **parts: self._answer(handler, parts))
+        def answer(**parts: str) -> bytes:
+            environ = bottle.request.environ
+            environ[_ANSWER] = self._answer(handler, environ, parts)
+            return b""
 
-    def _answer(self, handler: Handler, parts: dict[str, str]) -> bytes:
-        """Do one route; turn what it returns, or raises, into the contract's JSON."""
-        environ = bottle.request.environ
-        bottle.response.content_type = "application/json"
+        # Bottle's plugins would only look at what is no concern of theirs.
+        self._bottle.route(path, method, answer, skip=True)
+
+    def _answer(
+        self, handler: Handler, environ: dict[str, Any], parts: dict[str, str]
+    ) -> Answer | Pending:
+        """Do one route."""
         try:
             self._check_running()
             request = Request(environ, self._system.config.max_body_bytes)
-            return success(handler(self._system, request, **parts))
-        except PandaqError as error:
+            data = handler(self._system, request, **parts)
+        except Exception as error:  # noqa: BLE001 (the answer tells of it)
             return _failed(error)
-        except Exception:
-            logger.exception("a defect of the broker in %s %s", environ["REQUEST_METHOD"], parts)
-            return _defect()
+        if isinstance(data, Later):
+            return Pending(data, self._timeout_s, _finish)
+        return _finish(lambda: data)
 
     def _check_running(self) -> None:
         if self._stopping:
@@ -81,18 +107,12 @@ class App:
     def _bottle_error(self, error: bottle.HTTPError) -> bytes:
         """Say in the contract's JSON what Bottle itself found wrong."""
         environ = bottle.request.environ
-        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        match error.status_code:
-            case 404:
-                reason: PandaqError = RouteNotFound(path[:200])
-            case 405:
-                reason = MethodNotAllowed(method[:20], path[:200], error.get_header("Allow"))
-            case 400:
-                reason = InvalidRequest(f"the request cannot be read: {error.body}")
-            case _:
-                logger.error("a defect of the broker in %s %s: %r", method, path[:200], error.body)
-                return _defect()
-        return _failed(reason)
+        environ[_ANSWER] = _bottle_failed(error, environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        return b""
+
+
+def _ignore_start(_status: str, _headers: list[tuple[str, str]], _failure: object = None) -> None:
+    """Take what Bottle would say of the answer, which says it itself."""
 
 
 def _check_path() -> None:
@@ -105,17 +125,43 @@ def _check_path() -> None:
             raise bottle.HTTPError(400, "its path is not valid UTF-8") from None
 
 
-def _failed(error: PandaqError) -> bytes:
-    bottle.response.content_type = "application/json"
-    bottle.response.status = status_of(error)
+def _bottle_failed(error: bottle.HTTPError, method: str, path: str) -> Answer:
+    match error.status_code:
+        case 404:
+            return _failed(RouteNotFound(path[:200]))
+        case 405:
+            return _failed(MethodNotAllowed(method[:20], path[:200], error.get_header("Allow")))
+        case 400:
+            return _failed(InvalidRequest(f"the request cannot be read: {error.body}"))
+    logger.error("a defect of the broker in %s %s: %r", method, path[:200], error.body)
+    return _defect()
+
+
+def _finish(call: Callable[[], Any]) -> Answer:
+    """Turn what a call returns, or raises, into the contract's JSON."""
+    try:
+        return _answer(HTTPStatus.OK, success(call()))
+    except Exception as error:  # noqa: BLE001 (the answer tells of it)
+        return _failed(error)
+
+
+def _failed(error: Exception) -> Answer:
+    if not isinstance(error, PandaqError):
+        logger.error("a defect of the broker", exc_info=error)
+        return _defect()
+    headers = []
     if isinstance(error, MethodNotAllowed):
-        bottle.response.set_header("Allow", error.allowed)
+        headers.append(("Allow", error.allowed))
     if isinstance(error, BufferFull | ShuttingDown):
-        bottle.response.set_header("Retry-After", str(RETRY_AFTER_S))
-    return failure(error.code, str(error))
+        headers.append(("Retry-After", str(RETRY_AFTER_S)))
+    return _answer(status_of(error), failure(error.code, str(error)), *headers)
 
 
-def _defect() -> bytes:
-    bottle.response.content_type = "application/json"
-    bottle.response.status = 500
-    return failure("INTERNAL_ERROR", "a defect of the broker; its log has the details")
+def _defect() -> Answer:
+    sentence = "a defect of the broker; its log has the details"
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, failure("INTERNAL_ERROR", sentence))
+
+
+def _answer(status: int, body: bytes, *headers: tuple[str, str]) -> Answer:
+    own = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    return Answer(_STATUS_LINES[status], [*own, *headers], body)

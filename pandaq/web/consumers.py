@@ -1,11 +1,13 @@
 """The routes that consumers call."""
 
+from functools import partial
 from threading import BoundedSemaphore
 from typing import Any, Final
 
 import msgspec
 
 from pandaq.actors.system import System
+from pandaq.web.answer import Later
 from pandaq.web.checks import check_address
 from pandaq.web.payloads import CommitBody, RegisterBody, batch_json, partition_number, timestamp
 from pandaq.web.request import Request
@@ -31,14 +33,14 @@ def register(system: System, request: Request, topic_id: str) -> dict[str, Any]:
 
 
 class WaitingRoom:
-    """The places for consumers that wait, so that some threads are always free for others."""
+    """The places for consumers that wait."""
 
-    def __init__(self, system: System) -> None:
-        self._places = BoundedSemaphore(system.config.threads - system.config.producer_threads)
+    def __init__(self, places: int) -> None:
+        self._places = BoundedSemaphore(places)
 
     def consume(
         self, system: System, request: Request, broker_id: str, topic_id: str, partition_id: str
-    ) -> bytes:
+    ) -> bytes | Later:
         """`GET /consume/{brokerId}/{topicId}/{partitionId}`: peek at one message, or at a batch.
 
         Where no place is free a waiting consumer is answered at once, as one that does not wait.
@@ -50,14 +52,18 @@ class WaitingRoom:
         count = request.number("max", DEFAULT_MAX_MESSAGES, 1, config.max_consume_messages)
         wait_ms = request.number("wait", 0, 0, config.max_wait_ms)
         count = min(count, config.max_consume_messages) if is_batch else 1
-        waits = wait_ms > 0 and self._places.acquire(blocking=False)
+        encode = partial(batch_json, single=not is_batch)
+        if not wait_ms or not self._places.acquire(blocking=False):
+            return encode(system.read(topic_id, number, count))
         try:
-            wait_s = wait_ms / 1000 if waits else 0
-            batch = system.read(topic_id, number, count, wait_s, request.is_wanted)
-        finally:
-            if waits:
-                self._places.release()
-        return batch_json(batch, single=not is_batch)
+            waiting = system.begin_read(topic_id, number, count)
+        except BaseException:
+            self._places.release()
+            raise
+        waiting.reply.when_done(self._places.release)
+        return Later(
+            waiting.reply, encode, is_quick=False, wait_s=wait_ms / 1000, end_wait=waiting.end
+        )
 
 
 def commit(system: System, request: Request) -> dict[str, Any]:

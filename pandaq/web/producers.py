@@ -7,6 +7,7 @@ import msgspec
 from pandaq.actors.system import System
 from pandaq.errors import InvalidRequest
 from pandaq.message import Message
+from pandaq.web.answer import Later
 from pandaq.web.checks import check_address
 from pandaq.web.payloads import AppendBody, message_of, timestamp
 from pandaq.web.request import Request
@@ -14,17 +15,17 @@ from pandaq.web.request import Request
 _append = msgspec.json.Decoder(AppendBody)
 
 
-def append(system: System, request: Request, topic_id: str) -> dict[str, Any]:
+def append(system: System, request: Request, topic_id: str) -> Later:
     """`POST /ingress/{topicId}`: append one message, or several, all or none."""
     body = request.decode(_append)
     check_address(system, body.broker_id, topic_id)
     messages = _messages(body, topic_id)
-    system.append(topic_id, messages)
+    reply = system.begin_append(topic_id, messages)
     if body.messages is msgspec.UNSET:
         head: dict[str, Any] = {"messageId": messages[0].message_id}
     else:
         head = {"count": len(messages)}
-    return head | {"topicId": topic_id, "timestamp": timestamp()}
+    return Later(reply, lambda _: head | {"topicId": topic_id, "timestamp": timestamp()})
 
 
 def _messages(body: AppendBody, topic_id: str) -> list[Message]:

@@ -56,11 +56,6 @@ class Request:
             )
         return min(int(value), highest)
 
-    def is_wanted(self) -> bool:
-        """Tell whether the client is still there to get the answer."""
-        disconnected = self._environ.get("waitress.client_disconnected")
-        return not (disconnected and disconnected())
-
     def _parameter(self, name: str) -> str:
         query: str = self._environ.get("QUERY_STRING", "")
         if not query:

@@ -5,26 +5,22 @@ import select
 import socket
 import threading
 import time
-from http import HTTPStatus
+from functools import partial
 from typing import Any, Final, cast
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer, create_server
-from waitress.task import ErrorTask
 
 from pandaq.actors.system import System
 from pandaq.config import Config
 from pandaq.errors import StartError
 from pandaq.web.app import App
-from pandaq.web.payloads import STATUS, failure
+from pandaq.web.channel import OVERSIZE_FACTOR, Channel
+from pandaq.web.desk import Desk
 
 logger = logging.getLogger(__name__)
 
-OVERSIZE_FACTOR: Final = 4
-"""Bodies up to so many times `maxBodyBytes` are read to their end and then refused, so that the
-client hears why; beyond it the connection is closed while the client still sends."""
 SELECT_CONNECTIONS: Final = 480
 """Open connections where the system has no poll: Windows can select from 512 sockets."""
 RECEIVE_BYTES: Final = 64 * 1024
@@ -61,6 +57,10 @@ class Server:
     def start(self) -> None:
         """Serve, in a thread of its own."""
         self._listener = _waitress(self._app, self._socket, self._map, self._config)
+        self._desk = Desk(self._listener.pull_trigger)
+        # waitress calls it as a class, to make what stands for a new connection.
+        channel: Any = partial(Channel, self._app.begin, self._desk)
+        self._listener.channel_class = channel
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -87,7 +87,9 @@ class Server:
         self._listener.task_dispatcher.shutdown(timeout=_THREADS_STOP_S)
 
     def _poll(self, timeout_s: float) -> None:
-        wasyncore.loop(timeout_s, use_poll=True, map=self._map, count=1)
+        left_s = self._desk.left_s(timeout_s)
+        wasyncore.loop(left_s, use_poll=True, map=self._map, count=1)
+        self._desk.work()
 
     def _open_channels(self) -> int:
         """Close the connections that have nothing in flight, and count the others."""
@@ -96,48 +98,6 @@ class Server:
             if not channel.requests and not channel.total_outbufs_len:
                 channel.handle_close()
         return sum(isinstance(each, HTTPChannel) for each in self._map.values())
-
-
-class _JsonErrorTask(ErrorTask):
-    """Says in the contract's JSON what waitress itself refuses."""
-
-    def execute(self) -> None:
-        error = cast("Any", self.request).error  # The stubs take the request for its error.
-        match error.code:
-            case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-                most = self.channel.adj.max_request_body_size // OVERSIZE_FACTOR
-                code, what = (
-                    "PAYLOAD_TOO_LARGE",
-                    f"the body may have at most {most} bytes (maxBodyBytes)",
-                )
-            case HTTPStatus.INTERNAL_SERVER_ERROR:
-                code, what = "INTERNAL_ERROR", "a defect of the broker; its log has the details"
-            case _:
-                code = "INVALID_REQUEST"
-                what = f"the request cannot be read ({error.reason}: {error.body})"
-        body = failure(code, what)
-        status = HTTPStatus(STATUS[code])
-        self.status = f"{status.value} {status.phrase}"
-        self.response_headers = [("Content-Type", "application/json")]
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class _Parser(HTTPRequestParser):
-    """Refuses also what waitress stumbles over, and would drop the connection for."""
-
-    def parse_header(self, header_plus: bytes) -> None:
-        try:
-            super().parse_header(header_plus)
-        except ValueError as error:
-            # A Content-Length of thousands of digits; a URI such as "http://[".
-            raise ParsingError(str(error)) from error
-
-
-class _Channel(HTTPChannel):
-    parser_class = _Parser
-    error_task_class = _JsonErrorTask
 
 
 def _waitress(
@@ -149,7 +109,7 @@ def _waitress(
     # A request that finds all threads busy waits for one, which is no reason for a warning each.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # One socket makes one server, not the wrapper around several.
-    server = cast(
+    return cast(
         "BaseWSGIServer",
         create_server(
             app,
@@ -165,8 +125,6 @@ def _waitress(
             ident="pandaq",
         ),
     )
-    server.channel_class = _Channel
-    return server
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 import pykka
 
-from pandaq.actors.asking import Future
+from pandaq.actors.reply import Reply
 from pandaq.batch import Batch
 from pandaq.config import Config, Retention, TopicConfig
 from pandaq.message import Message
@@ -79,9 +79,9 @@ class FakeRef:
         self.told: list[Any] = []
         self.alive = True
 
-    def ask(self, message: Any, *, block: Literal[False]) -> Future[Any]:
+    def ask(self, message: Any, *, block: Literal[False]) -> Reply[Any]:
         self.asked.append(message)
-        future: Future[Any] = pykka.ThreadingFuture()
+        future: Reply[Any] = Reply()
         try:
             self._check()
             future.set(self.answer(message))
@@ -127,7 +127,7 @@ def told(actor: pykka.ThreadingActor) -> list[Any]:
     return messages
 
 
-def is_answered(future: Future[Any]) -> bool:
+def is_answered(future: Reply[Any]) -> bool:
     """Tell whether a future has its value or its error."""
     try:
         future.get(timeout=0)

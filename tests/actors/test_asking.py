@@ -6,7 +6,7 @@ from typing import Any
 import pykka
 import pytest
 
-from pandaq.actors.asking import Future, answer, ask, ask_all, ask_later, refuse, tell
+from pandaq.actors.asking import answer, ask, ask_all, get, refuse, send, tell
 from pandaq.actors.messages import (
     Append,
     AwaitArrival,
@@ -16,6 +16,7 @@ from pandaq.actors.messages import (
     Sync,
     WakeAll,
 )
+from pandaq.actors.reply import Reply
 from pandaq.errors import BufferFull, OutcomeUnknown, ShuttingDown, StorageFull
 from pandaq.offsets import Offsets
 from tests.actors.stage import FakeRef, answering, failing
@@ -27,9 +28,9 @@ SOON_S = 0.02
 class SilentRef(FakeRef):
     """A reference to an actor that never answers."""
 
-    def ask(self, message: Any, *, block: Any) -> Future[Any]:
+    def ask(self, message: Any, *, block: Any) -> Reply[Any]:
         self.asked.append(message)
-        return pykka.ThreadingFuture()
+        return Reply()
 
 
 def dead_ref() -> FakeRef:
@@ -57,7 +58,7 @@ def test_an_ask_that_is_not_answered_in_time_has_an_unknown_outcome() -> None:
 def test_an_actor_that_has_stopped_is_shutting_down_to_its_asker() -> None:
     for call in (
         lambda: ask(dead_ref(), Sync(), TIMEOUT_S),
-        lambda: ask_later(dead_ref(), AwaitArrival(), TIMEOUT_S),
+        lambda: get(send(dead_ref(), AwaitArrival()), TIMEOUT_S),
         lambda: ask_all([(FakeRef(), Sync()), (dead_ref(), Sync())], TIMEOUT_S),
     ):
         with pytest.raises(ShuttingDown):
@@ -73,22 +74,22 @@ def test_a_real_actor_that_has_stopped_is_shutting_down_to_its_asker() -> None:
 
 
 def test_an_answer_that_comes_later_is_waited_for() -> None:
-    future: Future[None] = pykka.ThreadingFuture()
+    future: Reply[None] = Reply()
     future.set()
-    ask_later(answering(future), Append([b"a"]), TIMEOUT_S)
+    ask(answering(future), Append([b"a"]), TIMEOUT_S)
 
 
 def test_an_answer_that_comes_too_late_has_an_unknown_outcome() -> None:
-    future: Future[None] = pykka.ThreadingFuture()
+    future: Reply[None] = Reply()
     with pytest.raises(OutcomeUnknown):
-        ask_later(answering(future), Append([b"a"]), SOON_S)
+        ask(answering(future), Append([b"a"]), SOON_S)
 
 
 def test_an_answer_that_comes_later_can_be_an_error() -> None:
-    future: Future[None] = pykka.ThreadingFuture()
-    answer(future, lambda: ask(failing(BufferFull(1, 1)), AwaitArrival(), TIMEOUT_S).get())
+    future: Reply[None] = Reply()
+    answer(future, lambda: ask(failing(BufferFull(1, 1)), AwaitArrival(), TIMEOUT_S))
     with pytest.raises(BufferFull):
-        ask_later(answering(future), Append([b"a"]), TIMEOUT_S)
+        ask(answering(future), Append([b"a"]), TIMEOUT_S)
 
 
 def test_all_answers_come_in_the_order_of_the_asks() -> None:
@@ -120,7 +121,7 @@ def test_what_is_told_to_an_actor_that_has_stopped_is_not_missed() -> None:
 
 
 def test_refused_futures_raise_that_the_broker_is_shutting_down() -> None:
-    futures: list[Future[None]] = [pykka.ThreadingFuture() for _ in range(2)]
+    futures: list[Reply[None]] = [Reply() for _ in range(2)]
     refuse(futures)
     for future in futures:
         with pytest.raises(ShuttingDown):

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from pandaq.actors import broker as broker_module
+from pandaq.actors.asking import send
 from pandaq.actors.broker import Broker
 from pandaq.actors.ingress import Ingress
 from pandaq.actors.journal import JournalKeeper
@@ -370,7 +371,7 @@ class Cast:
         self.broker = Broker(self.ingress, topics, self.store.checkpoints, config)
 
     def append(self, *bodies: bytes) -> None:
-        self.ingress.ask(Append(list(bodies))).get(timeout=0).get(timeout=0)
+        self.ingress.ask(Append(list(bodies))).get(timeout=0)
 
     def cycle(self) -> Outcome:
         outcome: Outcome = self.broker.on_receive(Cycle())
@@ -488,6 +489,5 @@ def test_an_answer_is_not_left_open(cast: Cast, disk: SimulatedDisk) -> None:
     """Whatever the disk does, who asked Ingress is answered."""
     for after in range(6):
         disk.fail("*", lambda path: path == Path(INGRESS_LOG), after=after)
-        future = cast.ingress.ask(Append([body("a")])).get(timeout=0)
-        assert is_answered(future)
+        assert is_answered(send(cast.ingress, Append([body("a")])))
         disk.heal()

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from pandaq.actors.asking import Future
 from pandaq.actors.ingress import Ingress
 from pandaq.actors.messages import (
     Append,
@@ -19,6 +18,7 @@ from pandaq.actors.messages import (
     Release,
     Sync,
 )
+from pandaq.actors.reply import Reply
 from pandaq.batch import Batch
 from pandaq.errors import BufferFull, ShuttingDown, StorageFailed, StorageFull
 from pandaq.offsets import Offsets
@@ -44,8 +44,8 @@ def ingress(store: Store) -> Ingress:
     return Ingress(store.ingress, small_config())
 
 
-def append(ingress: Ingress, *message_ids: str, size: int = 0) -> Future[None]:
-    future: Future[None] = ingress.on_receive(Append([body(id_, size) for id_ in message_ids]))
+def append(ingress: Ingress, *message_ids: str, size: int = 0) -> Reply[None]:
+    future: Reply[None] = ingress.on_receive(Append([body(id_, size) for id_ in message_ids]))
     return future
 
 

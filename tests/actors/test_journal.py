@@ -4,9 +4,9 @@ import errno
 
 import pytest
 
-from pandaq.actors.asking import Future
 from pandaq.actors.journal import JournalKeeper
 from pandaq.actors.messages import DescribeTrouble, Flush, Record
+from pandaq.actors.reply import Reply
 from pandaq.errors import ShuttingDown, StorageFailed, StorageFull
 from pandaq.offsets import Offsets
 from pandaq.storage.journal import Journal
@@ -22,8 +22,8 @@ def keeper(store: Store) -> JournalKeeper:
     return JournalKeeper(store.topics["orders"].journal)
 
 
-def record(keeper: JournalKeeper, key: str, read: int) -> Future[None]:
-    future: Future[None] = keeper.on_receive(Record(key, Offsets(10, read)))
+def record(keeper: JournalKeeper, key: str, read: int) -> Reply[None]:
+    future: Reply[None] = keeper.on_receive(Record(key, Offsets(10, read)))
     return future
 
 

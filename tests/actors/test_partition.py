@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pandaq.actors.asking import Future
 from pandaq.actors.journal import JournalKeeper
 from pandaq.actors.messages import (
     AppendRouted,
     CheckCommit,
     Commit,
     DescribeQueue,
-    Forget,
+    EndWait,
     QueueDescription,
     Read,
     ReadOrWait,
@@ -24,6 +23,7 @@ from pandaq.actors.messages import (
     WakeAll,
 )
 from pandaq.actors.partition import Partition
+from pandaq.actors.reply import Reply
 from pandaq.batch import Batch
 from pandaq.config import Retention
 from pandaq.errors import InvalidOffset, ShuttingDown, StorageFailed, StorageFull
@@ -74,8 +74,8 @@ def read(partition: Partition) -> Batch:
     return batch
 
 
-def wait(partition: Partition) -> Future[Batch]:
-    future: Future[Batch] = partition.on_receive(ReadOrWait(ALL, ALL))
+def wait(partition: Partition) -> Reply[Batch]:
+    future: Reply[Batch] = partition.on_receive(ReadOrWait(ALL, ALL))
     return future
 
 
@@ -279,14 +279,14 @@ class TestWaiting:
     def test_whoever_is_forgotten_is_not_answered_and_takes_no_memory(
         self, partition: Partition
     ) -> None:
-        gone, still = wait(partition), wait(partition)
-        partition.on_receive(Forget(gone))
-        partition.on_receive(Forget(gone))
+        first, second = ReadOrWait(ALL, ALL), ReadOrWait(ALL, ALL)
+        gone, still = partition.on_receive(first), partition.on_receive(second)
+        for _ in range(2):
+            partition.on_receive(EndWait(first))
+        assert gone.get(timeout=0) == Batch(0, 0, [])
+        assert not is_answered(still)
         append(partition, "a")
-        assert not is_answered(gone)
-        assert is_answered(still)
-        for _ in range(10):
-            partition.on_receive(Forget(wait(partition)))
+        assert still.get(timeout=0).count == 1
         assert partition._waiting == []
 
     def test_wake_all_answers_all_with_what_there_is_and_all_who_come(

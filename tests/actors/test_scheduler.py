@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pykka
 import pytest
 
 from pandaq.actors import scheduler as scheduler_module
 from pandaq.actors.messages import AwaitArrival, Cycle, Outcome, Tick
+from pandaq.actors.reply import Reply
 from pandaq.actors.scheduler import MAX_SLEEP_S, Scheduler
 from pandaq.errors import OutcomeUnknown, ShuttingDown
 from tests.actors.stage import FakeRef, FakeTime, small_config, told
 
 
-class Arrival(pykka.ThreadingFuture[None]):
-    """A future whose message arrives at a time."""
+class Arrival(Reply[None]):
+    """A reply to which a message arrives at a time."""
 
     def __init__(self, time: FakeTime, at_s: float) -> None:
         super().__init__()
@@ -30,6 +31,15 @@ class Arrival(pykka.ThreadingFuture[None]):
         self._time.now_s = max(self._time.now_s, self._at_s)
 
 
+class ArrivalRef(FakeRef):
+    """A reference to an ingress that is not there."""
+
+    def ask(self, message: Any, *, block: Literal[False]) -> Reply[Any]:
+        self.asked.append(message)
+        reply: Reply[Any] = self.answer(message)
+        return reply
+
+
 class Scene:
     """A scheduler between an ingress and a broker that are not there."""
 
@@ -38,7 +48,7 @@ class Scene:
         self.cycles: list[float] = []
         self.outcome: Callable[[], Outcome] = lambda: Outcome.IDLE
         self.next_arrival_s = math.inf
-        self.ingress = FakeRef(lambda _message: Arrival(time, self.next_arrival_s))
+        self.ingress = ArrivalRef(lambda _message: Arrival(time, self.next_arrival_s))
         self.broker = FakeRef(self._cycle)
         config = small_config(**({"interval_ms": 100, "cycle_gap_ms": 3} | settings))
         self.scheduler = Scheduler(self.ingress, self.broker, config)

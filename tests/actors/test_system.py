@@ -14,6 +14,7 @@ import pytest
 from pandaq.actors import broker as broker_module
 from pandaq.actors.messages import Cycle, Outcome
 from pandaq.actors.system import System
+from pandaq.batch import Batch
 from pandaq.config import Config, Retention, TopicConfig
 from pandaq.errors import (
     BufferFull,
@@ -130,12 +131,23 @@ class TestTheWayOfAMessage:
         run.cycle()
         assert run.system.read("orders", 0, wait_s=100).count == 1
 
-    def test_a_read_that_is_not_wanted_any_more_is_over_and_forgotten(self, run: Run) -> None:
-        batch = run.system.read("orders", 0, wait_s=100, is_wanted=lambda: False)
-        assert (batch.start_offset, batch.end_offset, batch.lines) == (0, 0, [])
-        assert run.system._crew
-        partition: Any = run.system._crew.partitions["orders"][0]
-        assert partition.actor._waiting == []
+    def test_a_read_that_was_begun_is_answered_when_there_is_something_or_at_its_end(
+        self, run: Run
+    ) -> None:
+        first, second = (run.system.begin_read("orders", 0) for _ in range(2))
+        first.end()
+        assert first.reply.get(timeout=0) == Batch(0, 0, [])
+        assert not second.reply.is_done
+        run.append(FIRST[0])
+        run.cycle()
+        assert second.reply.get(timeout=0).count == 1
+        second.end()
+
+    def test_an_append_that_was_begun_is_answered_when_it_is_durable(self, run: Run) -> None:
+        reply = run.system.begin_append("orders", [Message("a", b"1")])
+        assert reply.get(timeout=0) is None
+        with pytest.raises(TopicNotFound):
+            run.system.begin_append("none", [Message("a", b"1")])
 
     def test_a_read_that_waited_in_vain_is_empty_and_forgotten(self, run: Run) -> None:
         assert run.system.read("orders", 0, wait_s=0.01).count == 0

@@ -243,15 +243,11 @@ class TestWaiting:
         assert time.monotonic() - begun_at < 2
         assert broker.read("orders", 0, wait_s=LONG_S).count == 0
 
-    def test_a_reader_that_goes_away_is_forgotten(
-        self, broker: Broker, pool: ThreadPoolExecutor
-    ) -> None:
-        wanted = threading.Event()
-        wanted.set()
-        read = pool.submit(broker.read, "orders", 0, ALL, LONG_S, wanted.is_set)
+    def test_a_reader_that_goes_away_is_forgotten(self, broker: Broker) -> None:
+        read = broker.begin_read("orders", 0)
         wait_until(lambda: waiting(broker) == 1)
-        wanted.clear()
-        assert read.result(LONG_S).count == 0
+        read.end()
+        assert read.reply.get(timeout=LONG_S).count == 0
         assert waiting(broker) == 0
 
     def test_a_stop_answers_those_who_wait(self, config: Config, pool: ThreadPoolExecutor) -> None:

@@ -24,7 +24,7 @@ JSON: Final = {"Content-Type": "application/json"}
 
 def config_for(folder: Path, topics: Mapping[str, int] | None = None, **settings: Any) -> Config:
     """Return a configuration for tests: any free port, few threads."""
-    few: dict[str, Any] = {"port": 0, "threads": 8, "producer_threads": 4}
+    few: dict[str, Any] = {"port": 0, "threads": 4}
     named = [TopicConfig(*topic) for topic in (topics or {"orders": 3, "events": 1}).items()]
     return Config(topics=named, data_dir=folder / "data", **(few | settings))
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pandaq.actors.asking import Future, Ref
+from pandaq.actors.asking import Ref
 from pandaq.actors.crew import spawn_thread
+from pandaq.actors.reply import Reply
 from tests.inline import InlineRef, UntoldRef
 from tests.simulated_disk import SimulatedDisk
 from tests.web.live_broker import Answer, LiveBroker, config_for, live, until
@@ -629,14 +630,14 @@ class TestEveryValue:
 class _Silent(InlineRef):
     """An actor that never answers."""
 
-    def ask(self, message: Any, *, block: Any = False) -> Future[Any]:
-        return pykka.ThreadingFuture()
+    def ask(self, message: Any, *, block: Any = False) -> Reply[Any]:
+        return Reply()
 
 
 class _Defective(InlineRef):
     """An actor that fails in a way that nobody foresaw."""
 
-    def ask(self, message: Any, *, block: Any = False) -> Future[Any]:
+    def ask(self, message: Any, *, block: Any = False) -> Reply[Any]:
         raise RuntimeError("secret")
 
 

@@ -123,12 +123,3 @@ class TestQuery:
             assert 1 <= request(query).number("max", 1, 1, 9) <= 9
         except PandaqError as error:
             assert error.code == "INVALID_REQUEST"  # noqa: PT017 (both ways are right)
-
-
-def test_a_request_is_wanted_until_its_client_is_gone() -> None:
-    assert request().is_wanted()
-    gone = False
-    asked = Request({"waitress.client_disconnected": lambda: gone}, LIMIT)
-    assert asked.is_wanted()
-    gone = True
-    assert not asked.is_wanted()

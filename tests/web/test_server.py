@@ -241,7 +241,7 @@ class TestStop:
     def test_it_may_come_while_answers_go_out(self, tmp_path: Path) -> None:
         for _ in range(5):
             with (
-                live(config_for(tmp_path, threads=2, producer_threads=1)) as broker,
+                live(config_for(tmp_path, threads=2)) as broker,
                 broker.connected() as connection,
             ):
                 connection.sendall(HEALTH * 3)
@@ -260,7 +260,7 @@ class TestWaiting:
         self, tmp_path: Path
     ) -> None:
         watched = Watched()
-        config = config_for(tmp_path, threads=64, producer_threads=16)
+        config = config_for(tmp_path, threads=2, max_waiting=48)
         with (
             live(config, spawn=watched.spawn) as broker,
             waiting(broker, 70) as connections,
@@ -283,7 +283,7 @@ class TestWaiting:
 
     def test_a_client_that_goes_away_frees_its_place(self, tmp_path: Path) -> None:
         watched = Watched()
-        config = config_for(tmp_path, threads=2, producer_threads=1)
+        config = config_for(tmp_path, threads=2, max_waiting=1)
         with live(config, spawn=watched.spawn) as broker:
             with waiting(broker):
                 until(lambda: watched.waiting == 1)
@@ -303,7 +303,7 @@ class TestWaiting:
 
 class TestConnections:
     def test_a_client_that_dribbles_its_headers_holds_nobody_up(self, tmp_path: Path) -> None:
-        with live(config_for(tmp_path, threads=2, producer_threads=1)) as broker, ExitStack() as s:
+        with live(config_for(tmp_path, threads=2)) as broker, ExitStack() as s:
             slow = [s.enter_context(broker.connected()) for _ in range(10)]
             for byte in HEALTH[:-1]:
                 for connection in slow:
@@ -315,7 +315,7 @@ class TestConnections:
                 assert answer_on(connection).status == 200
 
     def test_a_client_that_does_not_read_holds_nobody_up(self, tmp_path: Path) -> None:
-        with live(config_for(tmp_path, threads=2, producer_threads=1)) as broker:
+        with live(config_for(tmp_path, threads=2)) as broker:
             _fill(broker, 8)
             with broker.connected() as deaf:
                 deaf.sendall(b"GET /consume/broker_1/events/0?b=t HTTP/1.1\r\n\r\n")

@@ -1,0 +1,133 @@
+"""One connection: its requests are read, and answered without a thread that waits in between.
+
+waitress' thread    reads a request
+a worker thread     has it answered; what is pending is left at the desk
+waitress' thread    writes the answer when it is there, or gives it to a worker
+"""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.task import ErrorTask, WSGITask
+
+from pandaq.web.answer import Answer, Pending
+from pandaq.web.desk import Desk
+from pandaq.web.payloads import STATUS, failure
+
+OVERSIZE_FACTOR: Final = 4
+"""Bodies up to so many times `maxBodyBytes` are read to their end and then refused, so that the
+client hears why; beyond it the connection is closed while the client still sends."""
+
+Begin = Callable[[dict[str, Any]], Answer | Pending]
+"""Answers the request of a WSGI environment, or returns what will."""
+
+
+class _AnswerTask(WSGITask):
+    """Writes the answer that its channel has got."""
+
+    def execute(self) -> None:
+        answer = cast("Channel", self.channel).take_answer()
+        self.complete = True
+        self.status = answer.status
+        self.response_headers = answer.headers
+        self.content_length = len(answer.body)
+        # In one piece: each piece would be a call of the system, and a packet.
+        head = self.build_response_header()
+        self.wrote_header = True
+        is_head = cast("Any", self.request).command == "HEAD"
+        self.channel.write_soon(head if is_head else head + answer.body)
+
+
+class _JsonErrorTask(ErrorTask):
+    """Says in the contract's JSON what waitress itself refuses."""
+
+    def execute(self) -> None:
+        error = cast("Any", self.request).error  # The stubs take the request for its error.
+        match error.code:
+            case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                most = self.channel.adj.max_request_body_size // OVERSIZE_FACTOR
+                code, what = (
+                    "PAYLOAD_TOO_LARGE",
+                    f"the body may have at most {most} bytes (maxBodyBytes)",
+                )
+            case HTTPStatus.INTERNAL_SERVER_ERROR:
+                code, what = "INTERNAL_ERROR", "a defect of the broker; its log has the details"
+            case _:
+                code = "INVALID_REQUEST"
+                what = f"the request cannot be read ({error.reason}: {error.body})"
+        body = failure(code, what)
+        status = HTTPStatus(STATUS[code])
+        self.status = f"{status.value} {status.phrase}"
+        self.response_headers = [("Content-Type", "application/json")]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Parser(HTTPRequestParser):
+    """Refuses also what waitress stumbles over, and would drop the connection for."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:
+            # A Content-Length of thousands of digits; a URI such as "http://[".
+            raise ParsingError(str(error)) from error
+
+
+class Channel(HTTPChannel):
+    """A connection of waitress' whose requests `begin` answers, and whose pending ones `desk` has.
+
+    The other arguments are those that waitress makes a channel with.
+    """
+
+    parser_class = _Parser
+    task_class = _AnswerTask
+    error_task_class = _JsonErrorTask
+
+    def __init__(self, begin: Begin, desk: Desk, *args: Any, **options: Any) -> None:
+        self._begin = begin
+        self._desk = desk
+        self._answer: Answer | None = None
+        self._pending: Pending | None = None
+        super().__init__(*args, **options)
+
+    def service(self) -> None:
+        """Answer the first request; where that has to wait, leave, and be called again."""
+        request: Any = self.requests[0]
+        if self.connected and not request.error:
+            answer = self._pending.answer() if self._pending else self._begin(self._environ())
+            if isinstance(answer, Pending):
+                self._pending = answer
+                self._desk.park(answer, self._resume)
+                return
+            self._answer = answer
+        # The channel may have its next request before this returns.
+        self._pending = None
+        super().service()
+
+    def take_answer(self) -> Answer:
+        """Return the answer to write."""
+        answer, self._answer = self._answer, None
+        return cast("Answer", answer)
+
+    def handle_close(self) -> None:
+        """Forget the client, who may have waited."""
+        super().handle_close()
+        if pending := self._pending:
+            pending.end_wait()
+
+    def _environ(self) -> dict[str, Any]:
+        task = WSGITask(self, cast("Any", self.requests[0]))
+        return task.get_environment()
+
+    def _resume(self) -> None:
+        """Go on in waitress' own thread, unless that might hold it up."""
+        pending = self._pending
+        if pending and pending.is_quick and not self.total_outbufs_len:
+            self.service()
+        else:
+            self.server.add_task(cast("Any", self))
