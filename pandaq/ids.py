@@ -15,6 +15,7 @@ CONOUT$ belong to them, but "$" is outside the set anyway, and "." and ".." end 
 
 import re
 import reprlib
+from collections.abc import Sequence
 from typing import Final
 
 from pandaq.errors import InvalidRequest
@@ -75,6 +76,21 @@ def check_message_id(text: str) -> None:
     if not 0 < _utf8_length(text) <= MAX_MESSAGE_ID_BYTES:
         msg = f"messageId is {shown(text)}; it must be 1 to {MAX_MESSAGE_ID_BYTES} bytes of UTF-8"
         raise InvalidRequest(msg)
+
+
+def are_message_ids(texts: Sequence[str]) -> bool:
+    """Tell quickly of several that none would be refused; False says nothing.
+
+    >>> are_message_ids(["a", "b|c"]), are_message_ids(["a", ""])
+    (True, False)
+    """
+    lengths = list(map(len, texts))
+    # No character has more than four bytes.
+    return (
+        min(lengths) > 0
+        and max(lengths) <= MAX_MESSAGE_ID_BYTES // 4
+        and _utf8_length("".join(texts)) > 0
+    )
 
 
 def shown(value: object) -> str:

@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Message:
+
+class Message(Struct, frozen=True):
     """A message to produce: its id, and its content as JSON text (UTF-8).
 
     >>> Message.of("msg-001", {"orderId": "123"})

@@ -20,7 +20,7 @@ Three rules keep a line to be parted at `|` with no ambiguity, whatever a user s
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,17 +35,23 @@ _NAME: Final = re.compile(rb"[A-Za-z0-9._-]+")  # A topicId or brokerId: see pan
 _MAX_OFFSET_DIGITS: Final = 19  # The index and the names of segments hold no longer ones.
 
 _json_text = msgspec.json.Decoder(msgspec.Raw)
+_json_texts = msgspec.json.Decoder(list[msgspec.Raw])
 _json_string = msgspec.json.Decoder(str)
 
 
-def encode_payload(message: Message) -> bytes:
-    r"""Return `messageId|content` of a message whose content is valid JSON text.
+def encode_payloads(messages: Sequence[Message]) -> list[bytes]:
+    r"""Return `messageId|content` of messages whose contents are valid JSON text.
 
-    >>> encode_payload(Message("a|b\nc", b'"x|y"'))
-    b'a\\u007cb\\nc|"x\\u007cy"'
+    >>> encode_payloads([Message("a|b\nc", b'"x|y"')])
+    [b'a\\u007cb\\nc|"x\\u007cy"']
     """
-    message_id = msgspec.json.encode(message.message_id)[1:-1]
-    return _escape(message_id) + SEPARATOR + _escape(message.content)
+    # Looking at all of them at once costs a tenth of looking at each; most need no escape at all.
+    ids = "".join(message.message_id for message in messages)
+    encode_id = str.encode if _escape(_encode_id(ids)) == ids.encode() else _escaped_id
+    contents = b"".join(message.content for message in messages)
+    if _escape(contents) is contents:
+        return [b"%b|%b" % (encode_id(each.message_id), each.content) for each in messages]
+    return [b"%b|%b" % (encode_id(each.message_id), _escape(each.content)) for each in messages]
 
 
 def key_of(payload: bytes) -> bytes:
@@ -54,22 +60,21 @@ def key_of(payload: bytes) -> bytes:
     >>> key_of(rb'a\u007cb|1')
     b'a|b'
     """
-    message_id = payload[: payload.index(SEPARATOR)]
+    message_id = payload.split(SEPARATOR, 1)[0]
     if b"\\" not in message_id:
         return message_id
     return _json_string.decode(b'"' + message_id + b'"').encode()
 
 
-def split_ingress_line(line: bytes) -> tuple[int, str, bytes]:
+def split_ingress_line(line: bytes) -> tuple[int, bytes, bytes]:
     """Return offset, topicId and payload of an ingress line (without its newline)."""
     _, offset, topic_id, payload = line.split(SEPARATOR, 3)
-    return int(offset), topic_id.decode(), payload
+    return int(offset), topic_id, payload
 
 
-def split_partition_line(line: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+def split_partition_line(line: bytes) -> list[bytes]:
     """Return topicId, partitionId, offset, messageId and content of a line, as they are in it."""
-    topic_id, partition_id, offset, message_id, content = line.split(SEPARATOR, 5)[:5]
-    return topic_id, partition_id, offset, message_id, content
+    return line.split(SEPARATOR, 5)[:5]
 
 
 def decode_record(line: bytes) -> Record:
@@ -92,6 +97,21 @@ def is_json(text: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True
+
+
+def are_json(texts: list[bytes]) -> bool:
+    """Tell whether each of several is JSON; it may be taken for none for the spaces around it.
+
+    >>> are_json([b"1", b"[2]"]), are_json([b"1, [", b"2]"])
+    (True, False)
+    """
+    joined = b"[%b]" % b",".join(texts)
+    try:
+        joined.decode()
+        # What only together is JSON comes out in other parts than it went in.
+        return list(map(bytes, _json_texts.decode(joined))) == texts
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +180,15 @@ def _is_payload(payload: bytes) -> bool:
     if not all(extra.startswith(b"{") for extra in rest[1:]):
         return False
     return is_json(b'"' + message_id + b'"') and all(map(is_json, rest))
+
+
+def _encode_id(message_id: str) -> bytes:
+    """Return the inside of a JSON string."""
+    return msgspec.json.encode(message_id)[1:-1]
+
+
+def _escaped_id(message_id: str) -> bytes:
+    return _escape(_encode_id(message_id))
 
 
 def _escape(text: bytes) -> bytes:

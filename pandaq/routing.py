@@ -4,7 +4,10 @@ The partition is a pure function of the key, so routing a log again after a cras
 partitions in the same order.
 """
 
+import struct
 from hashlib import sha256
+
+_FIRST_32_BITS = struct.Struct(">I").unpack_from
 
 
 def partition_for(key: bytes, partitions: int) -> int:
@@ -15,4 +18,5 @@ def partition_for(key: bytes, partitions: int) -> int:
     >>> partition_for(b"msg-001", 3)
     2
     """
-    return int.from_bytes(sha256(key).digest()[:4], "big") % partitions
+    first: int = _FIRST_32_BITS(sha256(key).digest())[0]
+    return first % partitions

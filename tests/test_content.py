@@ -2,9 +2,14 @@ import json
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pandaq.content import MAX_DIGITS, MAX_NESTING, check_content
+from pandaq.content import MAX_DIGITS, MAX_NESTING, are_contents, check_content
 from pandaq.errors import InvalidRequest
+from tests.test_records import json_texts
+
+PIECES = [b"", b" ", b"1", b"1,", b"[", b"]", b"[1", b"2]", b",", b'"', b'"a', b"\xc3", b"\xbc"]
 
 
 class TestContent:
@@ -72,3 +77,37 @@ class TestContent:
         began = time.process_time()
         check_content(text)
         assert time.process_time() - began < 0.5
+
+
+class TestSeveral:
+    """`are_contents` may say no too often, never yes where one of them would be refused."""
+
+    @given(st.lists(json_texts() | st.sampled_from(PIECES), min_size=1, max_size=5))
+    def test_what_passes_together_would_pass_alone(self, contents: list[bytes]) -> None:
+        if are_contents(contents):
+            for content in contents:
+                check_content(content)
+
+    @given(st.lists(json_texts(), min_size=1, max_size=5))
+    def test_short_contents_pass(self, contents: list[bytes]) -> None:
+        bare = [content.strip() for content in contents if len(content) <= MAX_NESTING]
+        assert are_contents(bare)
+
+    @pytest.mark.parametrize(
+        "contents",
+        [
+            [b"1,[", b"2]"],
+            [b"1", b""],
+            [b"", b"1"],
+            [b"1,2"],
+            [b"[1", b"2]"],
+            [b'"a', b'b"'],
+            [b"1]", b"[2"],
+            [b'"\xc3', b'\xbc"'],
+            [b'"\\ud83d', b'\\ude00"'],
+            [b"1" * 5000],
+            [b"[" * (MAX_NESTING + 1) + b"]" * (MAX_NESTING + 1)],
+        ],
+    )
+    def test_parts_that_only_together_are_json_do_not_pass(self, contents: list[bytes]) -> None:
+        assert not are_contents(contents)

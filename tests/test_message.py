@@ -1,6 +1,5 @@
 """The values that travel."""
 
-import dataclasses
 import json
 from typing import Any
 
@@ -43,9 +42,11 @@ def test_a_record_tells_its_value(value: Any) -> None:
 def test_messages_records_and_batches_cannot_be_changed() -> None:
     message, record = Message("m", b"1"), Record("orders", 0, 1, "m", b"1")
     for value in (message, record, Batch(0, 1, [b"line"])):
-        for field in dataclasses.fields(value):
-            with pytest.raises(dataclasses.FrozenInstanceError):
-                setattr(value, field.name, None)
+        names = [name for name in dir(value) if not name.startswith("_") and name != "of"]
+        assert "message_id" in names or "lines" in names
+        for name in names:
+            with pytest.raises(AttributeError):
+                setattr(value, name, None)
 
 
 def test_a_batch_counts_its_lines() -> None:

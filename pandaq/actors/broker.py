@@ -7,6 +7,7 @@ partitions know what they have.
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
@@ -155,8 +156,8 @@ class Broker(ThreadActor):
 
 
 def _by_topic(batch: Batch) -> dict[str, list[Routed]]:
-    by_topic: dict[str, list[Routed]] = {}
+    by_topic: defaultdict[bytes, list[Routed]] = defaultdict(list)
     for line in batch.lines:
         offset, topic_id, payload = split_ingress_line(line)
-        by_topic.setdefault(topic_id, []).append((offset, payload))
-    return by_topic
+        by_topic[topic_id].append((offset, payload))
+    return {topic_id.decode(): messages for topic_id, messages in by_topic.items()}

@@ -1,5 +1,6 @@
 """A topic: decides which partition each message goes to, and speaks for its partitions."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
@@ -45,11 +46,11 @@ class Topic(ThreadActor):
         return None
 
     def _append(self, messages: Sequence[Routed]) -> None:
-        by_partition: dict[int, list[Routed]] = {}
+        by_partition: defaultdict[int, list[Routed]] = defaultdict(list)
         count = len(self._partitions)
         for message in messages:
             number = partition_for(key_of(message[1]), count)
-            by_partition.setdefault(number, []).append(message)
+            by_partition[number].append(message)
         asks = [
             (self._partitions[number], AppendRouted(routed))
             for number, routed in by_partition.items()

@@ -130,7 +130,11 @@ def status_of(error: PandaqError) -> int:
 
 def batch_json(batch: Batch, *, single: bool) -> bytes:
     """Return the data of a consume, joined from the log's own bytes without decoding them."""
-    records = [_record_json(line) for line in batch.lines]
+    records = [
+        b'{"topicId":"%b","messageId":"%b","content":%b,"offset":%b}'
+        % (topic_id, message_id, content, offset)
+        for topic_id, _, offset, message_id, content in map(split_partition_line, batch.lines)
+    ]
     messages = (records[0] if records else b"null") if single else b"[%b]" % b",".join(records)
     counts = (messages, batch.count, batch.start_offset, batch.end_offset)
     return b'{"messages":%b,"count":%d,"startOffset":%d,"endOffset":%d}' % counts
@@ -139,12 +143,6 @@ def batch_json(batch: Batch, *, single: bool) -> bytes:
 def timestamp() -> str:
     """Return the time as ISO 8601 in UTC with milliseconds and `Z`."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _record_json(line: bytes) -> bytes:
-    topic_id, _, offset, message_id, content = split_partition_line(line)
-    fields = (topic_id, message_id, content, offset)
-    return b'{"topicId":"%b","messageId":"%b","content":%b,"offset":%b}' % fields
 
 
 # -- sentences

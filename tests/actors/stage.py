@@ -11,7 +11,7 @@ from pandaq.actors.reply import Reply
 from pandaq.batch import Batch
 from pandaq.config import Config, Retention, TopicConfig
 from pandaq.message import Message
-from pandaq.records import encode_payload
+from pandaq.records import encode_payloads
 from pandaq.routing import partition_for
 
 DATA: Final = Path("/data")
@@ -150,7 +150,7 @@ def body(message_id: str, size: int = 0, topic_id: str = "orders") -> bytes:
 
 def payload(message_id: str, size: int = 0) -> bytes:
     """Return a message as it goes into its partition's log."""
-    return encode_payload(message(message_id, size))
+    return encode_payloads([message(message_id, size)])[0]
 
 
 def ids(batch: Batch) -> list[str]:

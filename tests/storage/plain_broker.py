@@ -6,7 +6,7 @@ from typing import Final
 
 from pandaq.config import Config, Retention, TopicConfig
 from pandaq.message import Message
-from pandaq.records import decode_record, encode_payload, key_of
+from pandaq.records import decode_record, encode_payloads, key_of
 from pandaq.routing import partition_for
 from pandaq.storage.block import Block
 from pandaq.storage.disk import Disk
@@ -72,7 +72,7 @@ class PlainBroker:
         """Have messages acknowledged: on disk when this returns."""
         self.store.ingress.append(
             [
-                topic_id.encode() + b"|" + encode_payload(Message(message_id, content))
+                topic_id.encode() + b"|" + encode_payloads([Message(message_id, content)])[0]
                 for message_id in message_ids
             ],
             durable=True,

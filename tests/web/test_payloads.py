@@ -12,7 +12,7 @@ from pandaq import errors
 from pandaq.batch import Batch
 from pandaq.errors import InvalidRequest, PandaqError
 from pandaq.message import Message
-from pandaq.records import LineFormat, encode_payload
+from pandaq.records import LineFormat, encode_payloads
 from pandaq.web.payloads import (
     STATUS,
     AppendBody,
@@ -58,7 +58,7 @@ def refused(body: bytes, decoder: msgspec.json.Decoder[Any]) -> str:
 
 
 def line(content: bytes, message_id: str = "m-1", offset: int = 7) -> bytes:
-    return b"orders|0|%d|%b" % (offset, encode_payload(Message(message_id, content)))
+    return b"orders|0|%d|%b" % (offset, encode_payloads([Message(message_id, content)])[0])
 
 
 class TestContent:
@@ -78,7 +78,9 @@ class TestContent:
     def test_what_is_taken_makes_a_whole_line_and_comes_back_equal(self, value: Any) -> None:
         text = json.dumps(value).encode()
         assert json.loads(message(text).content) == value
-        (written,) = LineFormat.partition("orders", 0).encode(1, [encode_payload(message(text))])
+        (written,) = LineFormat.partition("orders", 0).encode(
+            1, [encode_payloads([message(text)])[0]]
+        )
         assert LineFormat.partition("orders", 0).offset_of(written[:-1]) == 1
         answer = json.loads(batch_json(Batch(0, 1, [written[:-1]]), single=True))
         assert answer["messages"]["content"] == value
@@ -89,7 +91,7 @@ class TestContent:
             taken = message(text.encode("utf-8", "surrogatepass"))
         except InvalidRequest:
             return
-        (written,) = LineFormat.partition("orders", 0).encode(1, [encode_payload(taken)])
+        (written,) = LineFormat.partition("orders", 0).encode(1, [encode_payloads([taken])[0]])
         assert LineFormat.partition("orders", 0).offset_of(written[:-1]) == 1
         json.loads(taken.content)
 
