@@ -7,7 +7,7 @@ from typing import Any, Self
 from msgspec import Struct
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """A message to produce: its id, and its content as JSON text (UTF-8).
 
     >>> Message.of("msg-001", {"orderId": "123"})

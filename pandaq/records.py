@@ -54,16 +54,16 @@ def encode_payloads(messages: Sequence[Message]) -> list[bytes]:
     return [b"%b|%b" % (encode_id(each.message_id), _escape(each.content)) for each in messages]
 
 
-def key_of(payload: bytes) -> bytes:
-    r"""Return the key that routes a payload, as UTF-8: the messageId that the producer sent.
+def keys_of(payloads: Iterable[bytes]) -> list[bytes]:
+    r"""Return the keys that route payloads, as UTF-8: the messageIds that the producer sent.
 
-    >>> key_of(rb'a\u007cb|1')
-    b'a|b'
+    >>> keys_of([rb'a\u007cb|1', b'c|2'])
+    [b'a|b', b'c']
     """
-    message_id = payload.split(SEPARATOR, 1)[0]
-    if b"\\" not in message_id:
-        return message_id
-    return _json_string.decode(b'"' + message_id + b'"').encode()
+    ids = [payload.split(SEPARATOR, 1)[0] for payload in payloads]
+    if b"\\" not in b"".join(ids):
+        return ids
+    return [_json_string.decode(b'"' + each + b'"').encode() for each in ids]
 
 
 def split_ingress_line(line: bytes) -> tuple[int, bytes, bytes]:

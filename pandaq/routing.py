@@ -5,6 +5,7 @@ partitions in the same order.
 """
 
 import struct
+from collections.abc import Iterable
 from hashlib import sha256
 
 _FIRST_32_BITS = struct.Struct(">I").unpack_from
@@ -18,5 +19,10 @@ def partition_for(key: bytes, partitions: int) -> int:
     >>> partition_for(b"msg-001", 3)
     2
     """
-    first: int = _FIRST_32_BITS(sha256(key).digest())[0]
-    return first % partitions
+    return partitions_for([key], partitions)[0]
+
+
+def partitions_for(keys: Iterable[bytes], partitions: int) -> list[int]:
+    """Return the partition of each of several keys, as `partition_for`."""
+    # All at once: a call for each message would cost as much as its hash.
+    return [_FIRST_32_BITS(sha256(key).digest())[0] % partitions for key in keys]

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pandaq.message import Message, Record
-from pandaq.records import LineFormat, decode_record, encode_payloads, is_json, key_of
+from pandaq.records import LineFormat, decode_record, encode_payloads, is_json, keys_of
 
 PARTITION = LineFormat.partition("orders", 3)
 INGRESS = LineFormat.ingress("broker_1")
@@ -117,7 +117,7 @@ class TestRoundTrip:
         message = Message("a|b\nc", b"1")
         assert line_of(message) == rb"orders|3|1|a\u007cb\nc|1"
         assert decode_record(line_of(message)) == Record("orders", 3, 1, "a|b\nc", b"1")
-        assert key_of(encode_payloads([message])[0]) == b"a|b\nc"
+        assert keys_of([encode_payloads([message])[0]])[0] == b"a|b\nc"
 
     @given(MESSAGES, OFFSETS)
     @example(Message("", b"0"), 1)
@@ -157,10 +157,12 @@ class TestRoundTrip:
 class TestKey:
     @given(TEXTS, json_texts())
     def test_it_is_the_message_id_as_it_was_sent(self, message_id: str, content: bytes) -> None:
-        assert key_of(encode_payloads([Message(message_id, content)])[0]) == message_id.encode()
+        assert (
+            keys_of([encode_payloads([Message(message_id, content)])[0]])[0] == message_id.encode()
+        )
 
     def test_escapes_written_otherwise_make_no_other_key(self) -> None:
-        assert key_of(rb"\u0061\/\u00FC|1") == "a/ü".encode()
+        assert keys_of([rb"\u0061\/\u00FC|1"])[0] == "a/ü".encode()
 
 
 class TestJson:

@@ -99,7 +99,8 @@ class Partition(ThreadActor):
 
     def _append(self, messages: Sequence[Routed]) -> None:
         """Append what is not there yet: a cycle that failed half-way comes again as a whole."""
-        new = [payload for offset, payload in messages if offset > self._routed_through]
+        through = self._routed_through
+        new = [payload for offset, payload in messages if offset > through]
         if new:
             self._queue.append(new, durable=False)
             self._routed_through = messages[-1][0]

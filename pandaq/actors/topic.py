@@ -15,8 +15,8 @@ from pandaq.actors.messages import (
     Sync,
 )
 from pandaq.actors.thread import ThreadActor
-from pandaq.records import key_of
-from pandaq.routing import partition_for
+from pandaq.records import keys_of
+from pandaq.routing import partitions_for
 
 Message = AppendRouted | Sync | Retain | DescribeTopic
 
@@ -47,9 +47,9 @@ class Topic(ThreadActor):
 
     def _append(self, messages: Sequence[Routed]) -> None:
         by_partition: defaultdict[int, list[Routed]] = defaultdict(list)
-        count = len(self._partitions)
-        for message in messages:
-            number = partition_for(key_of(message[1]), count)
+        keys = keys_of(payload for _, payload in messages)
+        numbers = partitions_for(keys, len(self._partitions))
+        for number, message in zip(numbers, messages, strict=True):
             by_partition[number].append(message)
         asks = [
             (self._partitions[number], AppendRouted(routed))

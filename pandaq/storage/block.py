@@ -1,6 +1,8 @@
 """A block: consecutive lines that are written, indexed, checked and read as one."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 BLOCK_BYTES: Final = 8 * 1024
@@ -25,13 +27,12 @@ def blocks_of(first: int, lines: Sequence[bytes]) -> list[Block]:
     >>> [(block.first, block.last) for block in blocks_of(1, [b"x" * 3000 + b"\n"] * 5)]
     [(1, 2), (3, 4), (5, 5)]
     """
+    ends = list(accumulate(map(len, lines)))
     blocks: list[Block] = []
     start = size = 0
-    for number, line in enumerate(lines):
-        if size and size + len(line) > BLOCK_BYTES:
-            blocks.append(Block(first + start, first + number - 1, b"".join(lines[start:number])))
-            start, size = number, 0
-        size += len(line)
-    if size:
-        blocks.append(Block(first + start, first + len(lines) - 1, b"".join(lines[start:])))
+    while start < len(lines):
+        stop = max(bisect_right(ends, size + BLOCK_BYTES), start + 1)
+        data = b"".join(lines[start:stop])
+        blocks.append(Block(first + start, first + stop - 1, data))
+        start, size = stop, ends[stop - 1]
     return blocks

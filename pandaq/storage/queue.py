@@ -5,8 +5,10 @@ when the disk is synced.
 """
 
 import logging
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
 from pandaq.batch import Batch
@@ -69,14 +71,15 @@ class Queue:
         """
         start = end = self.offsets.read
         lines: list[bytes] = []
-        for offset, line in self._lines_from(start + 1, max_bytes):
-            max_bytes -= len(line)
-            if lines and max_bytes < 0:
+        for first, run in self._runs_from(start + 1, max_bytes):
+            left = run[: max_messages - len(lines)]
+            count = _fitting(left, max_bytes, at_least=0 if lines else 1)
+            lines += left[:count]
+            if count:
+                end = first + count - 1
+            if count < len(run) or len(lines) == max_messages:
                 break
-            lines.append(line)
-            end = offset
-            if len(lines) >= max_messages:
-                break
+            max_bytes -= sum(map(len, left))
         return Batch(start, end, lines)
 
     def commit(self, offset: int) -> None:
@@ -117,8 +120,11 @@ class Queue:
         """Close the log; does not sync."""
         self.log.close()
 
-    def _lines_from(self, offset: int, max_bytes: int) -> Iterator[tuple[int, bytes]]:
-        """Yield lines with their offsets, from `offset` or the next that is there on."""
+    def _runs_from(self, offset: int, max_bytes: int) -> Iterator[tuple[int, list[bytes]]]:
+        """Yield consecutive lines with the offset of the first, from `offset` on, as far as there.
+
+        None of these lists is empty.
+        """
         log_end = self.offsets.log_end
         while offset <= log_end:
             blocks = self._blocks(offset, max_bytes)
@@ -134,7 +140,8 @@ class Queue:
                     first = max(block.first, offset)
                     # Behind log_end may stand lines whose sync failed.
                     lines = block.lines()[first - block.first : max(log_end + 1 - block.first, 0)]
-                    yield from enumerate(lines, first)
+                    if lines:
+                        yield first, lines
                 offset = block.last + 1
 
     def _blocks(self, offset: int, max_bytes: int) -> Sequence[Block | Damage]:
@@ -163,3 +170,9 @@ class Queue:
         if finding not in self._reported:
             self._reported.add(finding)
             logger.error("%s", finding)
+
+
+def _fitting(lines: Sequence[bytes], max_bytes: int, *, at_least: int) -> int:
+    """Tell how many of the first lines fit `max_bytes`."""
+    sizes = list(accumulate(map(len, lines)))
+    return max(bisect_right(sizes, max_bytes), at_least)

@@ -7,7 +7,7 @@ that it had.
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pandaq.records import key_of, split_ingress_line
+from pandaq.records import keys_of, split_ingress_line
 from pandaq.routing import partition_for
 from pandaq.storage.block import Block
 from pandaq.storage.datadir import DataDir
@@ -95,7 +95,8 @@ class Redo:
                 text = f"offset {offset} is for the unknown topic '{topic_id}'"
                 self._findings.append(Note(self._ingress.path, f"{text}; kept in {path}"))
                 continue
-            partition_id = partition_for(key_of(payload), self._topics[topic_id])
+            (key,) = keys_of([payload])
+            partition_id = partition_for(key, self._topics[topic_id])
             bodies.setdefault((topic_id, partition_id), []).append(payload)
         for partition, payloads in bodies.items():
             self._partitions[partition].append(payloads)

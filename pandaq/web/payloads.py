@@ -46,7 +46,7 @@ class Body(msgspec.Struct, frozen=True, rename="camel"):
     broker_id: str | None = None
 
 
-class MessageBody(msgspec.Struct, frozen=True, rename="camel"):
+class MessageBody(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """One message; its content stays the text that the producer sent."""
 
     message_id: str | int

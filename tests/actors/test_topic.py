@@ -15,7 +15,7 @@ from pandaq.actors.messages import (
 from pandaq.actors.topic import Topic
 from pandaq.errors import StorageFailed, StorageFull
 from pandaq.offsets import Offsets
-from pandaq.records import key_of
+from pandaq.records import keys_of
 from pandaq.routing import partition_for
 from tests.actors.stage import FakeRef, answering, failing, ids_for, numbered
 
@@ -36,7 +36,7 @@ def test_each_message_goes_to_the_partition_of_its_key_and_order_is_kept(
         expected = [
             (offset, payload)
             for offset, payload in messages
-            if partition_for(key_of(payload), count) == number
+            if partition_for(keys_of([payload])[0], count) == number
         ]
         assert partition.asked == ([AppendRouted(expected)] if expected else [])
 

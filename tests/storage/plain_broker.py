@@ -6,7 +6,7 @@ from typing import Final
 
 from pandaq.config import Config, Retention, TopicConfig
 from pandaq.message import Message
-from pandaq.records import decode_record, encode_payloads, key_of
+from pandaq.records import decode_record, encode_payloads, keys_of
 from pandaq.routing import partition_for
 from pandaq.storage.block import Block
 from pandaq.storage.disk import Disk
@@ -86,7 +86,7 @@ class PlainBroker:
             _, _, topic, payload = line.split(b"|", 3)
             topic_id = topic.decode()
             partitions = len(self.store.topics[topic_id].partitions)
-            partition = topic_id, partition_for(key_of(payload), partitions)
+            partition = topic_id, partition_for(keys_of([payload])[0], partitions)
             payloads.setdefault(partition, []).append(payload)
         for partition, bodies in payloads.items():
             self.queue(*partition).append(bodies, durable=False)
