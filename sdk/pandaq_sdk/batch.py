@@ -1,14 +1,18 @@
 """Messages as a consumer sees them, and how far they reach in their partition."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from pandaq_sdk.envelope import Answer
+import msgspec
+from msgspec import Struct
+
+from pandaq_sdk.envelope import Answer, Fields
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, rename="camel"):
     """One message of a partition.
 
     `content` is any JSON value, `None`, `False`, `0` and `""` included; `offset` is what to
@@ -21,7 +25,7 @@ class Message:
     content: Any
     offset: int
     key: str | None = None
-    headers: Mapping[str, Any] | None = None
+    headers: dict[str, Any] | None = None
     timestamp: str | None = None
 
 
@@ -57,59 +61,37 @@ class Batch:
 
 def batch_from(answer: Answer) -> Batch:
     """Return the batch of a consume's answer, single or not; raises `UnexpectedAnswer`."""
-    return Batch(
-        messages=tuple(_messages_from(answer)),
-        start_offset=answer.integer("startOffset"),
-        end_offset=answer.integer("endOffset"),
+    found = answer.as_type(_batch)
+    if found is None:
+        messages = tuple(_message_from(answer.part(each)) for each in answer.objects("messages"))
+        return Batch(messages, answer.integer("startOffset"), answer.integer("endOffset"))
+    several = found.messages if isinstance(found.messages, list) else [found.messages]
+    return Batch(tuple(filter(None, several)), found.start_offset, found.end_offset)
+
+
+class _Batch(Struct, rename="camel"):
+    """A batch as the contract has it."""
+
+    messages: list[Message] | Message | None
+    start_offset: int
+    end_offset: int
+
+
+_batch = msgspec.json.Decoder(_Batch)
+
+
+def _message_from(fields: Fields) -> Message:
+    # What is no promise of the contract is as good as absent where it is of another type.
+    return Message(
+        fields.text("topicId"),
+        fields.text("messageId"),
+        fields.value("content"),
+        fields.integer("offset"),
+        _if_is(str, fields.fields.get("key")),
+        _if_is(dict, fields.fields.get("headers")),
+        _if_is(str, fields.fields.get("timestamp")),
     )
 
 
-# This runs for every message that is ever consumed. A frozen dataclass sets its fields by name
-# through object.__setattr__; the setters of its slots do the same in half the time.
-_new = object.__new__
-_setters: list[Callable[[Message, Any], None]] = [
-    vars(Message)[field.name].__set__ for field in fields(Message)
-]
-_PROMISED = 4  # fields, in the contract
-
-
-def _messages_from(answer: Answer) -> Iterator[Message]:
-    to_topic_id, to_message_id, to_content, to_offset, to_key, to_headers, to_timestamp = _setters
-    for each in answer.objects("messages"):
-        topic_id, message_id, offset = (
-            each.get("topicId"),
-            each.get("messageId"),
-            each.get("offset"),
-        )
-        if (
-            type(topic_id) is not str
-            or type(message_id) is not str
-            or type(offset) is not int  # true is none
-            or "content" not in each
-        ):
-            topic_id, message_id, offset = _read_one_by_one(answer.part(each))
-        message = _new(Message)
-        to_topic_id(message, topic_id)
-        to_message_id(message, message_id)
-        to_content(message, each["content"])
-        to_offset(message, offset)
-        key = headers = timestamp = None
-        if len(each) > _PROMISED:
-            # No promise of the contract: one of another type is as good as absent.
-            key = _if_is(str, each.get("key"))
-            headers = _if_is(dict, each.get("headers"))
-            timestamp = _if_is(str, each.get("timestamp"))
-        to_key(message, key)
-        to_headers(message, headers)
-        to_timestamp(message, timestamp)
-        yield message
-
-
-def _if_is(kind: type, value: object) -> object:
+def _if_is(kind: type[T], value: object) -> T | None:
     return value if isinstance(value, kind) else None
-
-
-def _read_one_by_one(message: Answer) -> tuple[str, str, int]:
-    # Slower, and raises an error that names the field.
-    message.value("content")
-    return message.text("topicId"), message.text("messageId"), message.integer("offset")

@@ -13,7 +13,7 @@ from requests.auth import AuthBase
 from pandaq_sdk.envelope import Answer, decode
 from pandaq_sdk.errors import ClientClosed, ConnectionFailed
 from pandaq_sdk.retry import Retry, retry_after_s
-from pandaq_sdk.transport import Transport
+from pandaq_sdk.transport import HttpAnswer, Transport
 
 # 507 is not here: a full disk is not emptied within seconds.
 _RETRIED_STATUSES = frozenset({429, 503})
@@ -110,7 +110,7 @@ class Connection:
             else:
                 delay_s = self._delay_after(response, attempt, slept_s)
                 if delay_s is None:
-                    return decode(call, response.status_code, response.content)
+                    return decode(call, response.status, response.body)
             self.retry.sleep(delay_s)
             slept_s += delay_s
             attempt += 1
@@ -120,19 +120,19 @@ class Connection:
         self._closed = True
         self._transport.close()
 
-    def _send(self, method: str, path: str, body: bytes | None, wait_s: float) -> requests.Response:
+    def _send(self, method: str, path: str, body: bytes | None, wait_s: float) -> HttpAnswer:
         if self._closed:
             raise ClientClosed
         timeout_s = (self._timeout_s, self._timeout_s + wait_s)
         return self._transport.send(method, path, body, timeout_s)
 
     def _delay_after(
-        self, outcome: requests.Response | Exception, attempt: int, slept_s: float
+        self, outcome: HttpAnswer | Exception, attempt: int, slept_s: float
     ) -> float | None:
         if isinstance(outcome, Exception):
             lasting = not isinstance(outcome, _RETRIED_ERRORS)
             return None if lasting else self.retry.delay_s(attempt, slept_s)
-        if outcome.status_code not in _RETRIED_STATUSES:
+        if outcome.status not in _RETRIED_STATUSES:
             return None
         after_s = retry_after_s(outcome.headers.get("Retry-After"), outcome.headers.get("Date"))
         return self.retry.delay_s(attempt, slept_s, after_s)

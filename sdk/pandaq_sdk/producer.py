@@ -126,7 +126,7 @@ class Producer:
         The first call starts the thread. A program that ends without `close` gives it five
         seconds to send what is left; a message not answered by then gets `SenderStopped`.
         """
-        fields = message if isinstance(message, dict) else _checked(message, "message")
+        fields = _checked(message, "message")
         return self._sender.send(encode(fields, "message"), fields.get("messageId"))
 
     def flush(self, timeout_s: float | None = None) -> None:
@@ -166,6 +166,8 @@ class Producer:
 
 
 def _checked(message: Mapping[str, Any], what: str) -> dict[str, Any]:
+    if isinstance(message, dict):
+        return message
     if not isinstance(message, Mapping):
         raise NotEncodable(
             what, f"it is {message!r:.100}, not a mapping with messageId and content"

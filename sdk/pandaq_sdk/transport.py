@@ -1,9 +1,21 @@
 """How a request gets on the wire: one session, and what its requests share worked out once."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import requests
 from requests.auth import AuthBase
 
 _TEMPLATES_MAX = 64
+_PIECE_BYTES = 1 << 20
+
+
+class HttpAnswer(NamedTuple):
+    """What came back, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Transport:
@@ -24,7 +36,7 @@ class Transport:
 
     def send(
         self, method: str, path: str, body: bytes | None, timeout_s: tuple[float, float]
-    ) -> requests.Response:
+    ) -> HttpAnswer:
         """Send one request, `body` as JSON, and return its answer, read to its end.
 
         `timeout_s` is for connecting and for each silence of the answer. A redirect is returned
@@ -33,15 +45,19 @@ class Transport:
         """
         key = (method, path, body is None)
         template = self._templates.get(key) or self._prepared(key)
-        return self._session.send(
+        response = self._session.send(
             self._filled(template, body),
             timeout=timeout_s,
             allow_redirects=False,
-            stream=False,
+            stream=True,
             verify=self._verify,
             cert=self._session.cert,
             proxies=self._proxies,
         )
+        with response:
+            # By itself, it would read pieces of 10 KiB.
+            content = b"".join(response.iter_content(_PIECE_BYTES))
+        return HttpAnswer(response.status_code, response.headers, content)
 
     def close(self) -> None:
         """Close the sockets."""

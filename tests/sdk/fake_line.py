@@ -55,7 +55,7 @@ class FakeLine:
             raise broker_error(400, "INVALID_REQUEST", "one of them is bad")
         self.log += contents
         data = {"count": len(contents), "topicId": "orders", "timestamp": TIMESTAMP}
-        return Answer("POST /ingress/orders", 200, data)
+        return Answer("POST /ingress/orders", 200, json.dumps(data).encode())
 
     def close(self) -> None:
         self.closed = True

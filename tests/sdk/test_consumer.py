@@ -2,7 +2,6 @@
 
 import pickle
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -218,7 +217,7 @@ def test_a_message_is_frozen_and_complete(broker: FakeBroker, consumer: Consumer
     (received,) = consumer.batch_consume()
     assert received == Message("orders", "msg-1", "first", 1, None, None, None)
     assert pickle.loads(pickle.dumps(received)) == received
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         received.offset = 2  # type: ignore[misc]
 
 

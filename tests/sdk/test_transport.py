@@ -20,7 +20,7 @@ def transport(broker: FakeBroker) -> Iterator[Transport]:
 
 
 def get(transport: Transport, path: str = "/stats") -> int:
-    return transport.send("GET", path, None, TIMEOUT_S).status_code
+    return transport.send("GET", path, None, TIMEOUT_S).status
 
 
 def test_every_request_has_its_own_body(broker: FakeBroker, transport: Transport) -> None:
