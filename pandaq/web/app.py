@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_S: Final = 1
 """What a producer is told to wait when the backlog is at its limit."""
 
+QUICK_BYTES: Final = 128 * 1024
+"""A body up to this size is decoded in less time than it takes to give it to another thread."""
+
 Handler = Callable[..., dict[str, Any] | bytes | Later]
 """A route: takes the broker, the request and the path's parts; returns the answer's data, or where
 they will come from."""
@@ -71,6 +74,15 @@ class App:
         self._bottle(environ, _ignore_start)
         answer: Answer | Pending = environ.pop(_ANSWER, None) or _defect()
         return answer
+
+    def is_quick(self, method: str, path: str, body_bytes: int) -> bool:
+        """Tell whether `begin` will take no time for a request: it asks nobody, and reads little.
+
+        >>> from pandaq import Broker
+        >>> App(Broker()).is_quick("POST", "/ingress/orders", 200)
+        True
+        """
+        return method == "POST" and path.startswith("/ingress/") and body_bytes <= QUICK_BYTES
 
     def stop(self) -> None:
         """Refuse all requests from now on; those in flight are answered, who waits at once."""

@@ -3,26 +3,25 @@
 waitress' thread    reads a request
 a worker thread     has it answered; what is pending is left at the desk
 waitress' thread    writes the answer when it is there, or gives it to a worker
+
+A request whose answer takes no time to begin is not given to a worker: to wake one takes longer.
 """
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import ErrorTask, Task, ThreadedTaskDispatcher, WSGITask
 
 from pandaq.web.answer import Answer, Pending
+from pandaq.web.app import App
 from pandaq.web.desk import Desk
 from pandaq.web.payloads import STATUS, failure
 
 OVERSIZE_FACTOR: Final = 4
 """Bodies up to so many times `maxBodyBytes` are read to their end and then refused, so that the
 client hears why; beyond it the connection is closed while the client still sends."""
-
-Begin = Callable[[dict[str, Any]], Answer | Pending]
-"""Answers the request of a WSGI environment, or returns what will."""
 
 
 class _AnswerTask(WSGITask):
@@ -78,8 +77,17 @@ class _Parser(HTTPRequestParser):
             raise ParsingError(str(error)) from error
 
 
+class Dispatcher(ThreadedTaskDispatcher):
+    """Gives requests to worker threads, but for those that a channel begins at once."""
+
+    def add_task(self, task: Task) -> None:
+        """Have the first request of a channel answered; from any thread."""
+        if not cast("Channel", task).begins_at_once():
+            super().add_task(task)
+
+
 class Channel(HTTPChannel):
-    """A connection of waitress' whose requests `begin` answers, and whose pending ones `desk` has.
+    """A connection of waitress' whose requests `app` answers, and whose pending ones `desk` has.
 
     The other arguments are those that waitress makes a channel with.
     """
@@ -88,23 +96,29 @@ class Channel(HTTPChannel):
     task_class = _AnswerTask
     error_task_class = _JsonErrorTask
 
-    def __init__(self, begin: Begin, desk: Desk, *args: Any, **options: Any) -> None:
-        self._begin = begin
+    def __init__(self, app: App, desk: Desk, *args: Any, **options: Any) -> None:
+        self._app = app
         self._desk = desk
         self._answer: Answer | None = None
         self._pending: Pending | None = None
         super().__init__(*args, **options)
 
+    def begins_at_once(self) -> bool:
+        """Begin the first request if that takes no time; tell whether nobody is needed for it."""
+        request: Any = self.requests[0]
+        if self._pending or request.error:
+            return False
+        is_quick = self._app.is_quick(request.command, request.path, request.body_bytes_received)
+        return is_quick and self._begin()
+
     def service(self) -> None:
         """Answer the first request; where that has to wait, leave, and be called again."""
         request: Any = self.requests[0]
         if self.connected and not request.error:
-            answer = self._pending.answer() if self._pending else self._begin(self._environ())
-            if isinstance(answer, Pending):
-                self._pending = answer
-                self._desk.park(answer, self._resume)
+            if self._pending:
+                self._answer = self._pending.answer()
+            elif not self._answer and self._begin():
                 return
-            self._answer = answer
         # The channel may have its next request before this returns.
         self._pending = None
         super().service()
@@ -120,9 +134,16 @@ class Channel(HTTPChannel):
         if pending := self._pending:
             pending.end_wait()
 
-    def _environ(self) -> dict[str, Any]:
+    def _begin(self) -> bool:
+        """Begin to answer the first request; tell whether its answer is still to come."""
         task = WSGITask(self, cast("Any", self.requests[0]))
-        return task.get_environment()
+        answer = self._app.begin(task.get_environment())
+        if not isinstance(answer, Pending):
+            self._answer = answer
+            return False
+        self._pending = answer
+        self._desk.park(answer, self._resume)
+        return True
 
     def _resume(self) -> None:
         """Go on in waitress' own thread, unless that might hold it up."""

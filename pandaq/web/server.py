@@ -16,7 +16,7 @@ from pandaq.actors.system import System
 from pandaq.config import Config
 from pandaq.errors import StartError
 from pandaq.web.app import App
-from pandaq.web.channel import OVERSIZE_FACTOR, Channel
+from pandaq.web.channel import OVERSIZE_FACTOR, Channel, Dispatcher
 from pandaq.web.desk import Desk
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Server:
         self._listener = _waitress(self._app, self._socket, self._map, self._config)
         self._desk = Desk(self._listener.pull_trigger)
         # waitress calls it as a class, to make what stands for a new connection.
-        channel: Any = partial(Channel, self._app.begin, self._desk)
+        channel: Any = partial(Channel, self._app, self._desk)
         self._listener.channel_class = channel
         self._thread.start()
 
@@ -108,12 +108,15 @@ def _waitress(
         connections = min(connections, SELECT_CONNECTIONS)
     # A request that finds all threads busy waits for one, which is no reason for a warning each.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    dispatcher = Dispatcher()
+    dispatcher.set_thread_count(config.threads)
     # One socket makes one server, not the wrapper around several.
     return cast(
         "BaseWSGIServer",
         create_server(
             app,
             map=channels,
+            _dispatcher=dispatcher,
             sockets=[listening],
             threads=config.threads,
             connection_limit=connections + 2,  # It counts the listener and the trigger, too.
