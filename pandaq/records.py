@@ -39,8 +39,8 @@ _json_texts = msgspec.json.Decoder(list[msgspec.Raw])
 _json_string = msgspec.json.Decoder(str)
 
 
-def encode_payloads(messages: Sequence[Message]) -> list[bytes]:
-    r"""Return `messageId|content` of messages whose contents are valid JSON text.
+def encode_payloads(messages: Sequence[Message], prefix: bytes = b"") -> list[bytes]:
+    r"""Return `messageId|content` of messages whose contents are JSON text, behind a prefix.
 
     >>> encode_payloads([Message("a|b\nc", b'"x|y"')])
     [b'a\\u007cb\\nc|"x\\u007cy"']
@@ -50,8 +50,8 @@ def encode_payloads(messages: Sequence[Message]) -> list[bytes]:
     encode_id = str.encode if _escape(_encode_id(ids)) == ids.encode() else _escaped_id
     contents = b"".join(message.content for message in messages)
     if _escape(contents) is contents:
-        return [b"%b|%b" % (encode_id(each.message_id), each.content) for each in messages]
-    return [b"%b|%b" % (encode_id(each.message_id), _escape(each.content)) for each in messages]
+        return [b"%b%b|%b" % (prefix, encode_id(m.message_id), m.content) for m in messages]
+    return [b"%b%b|%b" % (prefix, encode_id(m.message_id), _escape(m.content)) for m in messages]
 
 
 def keys_of(payloads: Iterable[bytes]) -> list[bytes]:
@@ -66,10 +66,9 @@ def keys_of(payloads: Iterable[bytes]) -> list[bytes]:
     return [_json_string.decode(b'"' + each + b'"').encode() for each in ids]
 
 
-def split_ingress_line(line: bytes) -> tuple[int, bytes, bytes]:
-    """Return offset, topicId and payload of an ingress line (without its newline)."""
-    _, offset, topic_id, payload = line.split(SEPARATOR, 3)
-    return int(offset), topic_id, payload
+def split_ingress_line(line: bytes) -> list[bytes]:
+    """Return brokerId, offset, topicId and payload of an ingress line (without its newline)."""
+    return line.split(SEPARATOR, 3)
 
 
 def split_partition_line(line: bytes) -> list[bytes]:

@@ -157,7 +157,6 @@ class Broker(ThreadActor):
 
 def _by_topic(batch: Batch) -> dict[str, list[Routed]]:
     by_topic: defaultdict[bytes, list[Routed]] = defaultdict(list)
-    for line in batch.lines:
-        offset, topic_id, payload = split_ingress_line(line)
-        by_topic[topic_id].append((offset, payload))
+    for _, offset, topic_id, payload in map(split_ingress_line, batch.lines):
+        by_topic[topic_id].append((int(offset), payload))
     return {topic_id.decode(): messages for topic_id, messages in by_topic.items()}

@@ -38,7 +38,7 @@ from pandaq.ids import check_consumer_id
 from pandaq.limits import check_messages
 from pandaq.message import Message
 from pandaq.offsets import Offsets
-from pandaq.records import encode_payloads
+from pandaq.records import SEPARATOR, encode_payloads
 from pandaq.storage.disk import Disk, LocalDisk
 from pandaq.storage.log import Clock
 from pandaq.storage.recovery import open_store
@@ -195,8 +195,7 @@ class System:
         """
         self._check_topic(topic_id)
         check_messages(messages, self.config)
-        prefix = topic_id.encode() + b"|"
-        bodies = [prefix + payload for payload in encode_payloads(messages)]
+        bodies = encode_payloads(messages, topic_id.encode() + SEPARATOR)
         return send(self._running.ingress, Append(bodies))
 
     def register(self, topic_id: str, consumer_id: str) -> int:

@@ -88,7 +88,8 @@ class Redo:
     def _route(self, lines: list[bytes]) -> None:
         bodies: dict[Partition, list[bytes]] = {}
         for line in lines:
-            offset, name, payload = split_ingress_line(line)
+            _, number, name, payload = split_ingress_line(line)
+            offset = int(number)
             topic_id = name.decode()
             if topic_id not in self._topics:
                 path = self._datadir.set_aside(f"unknown-topic.offset-{offset}", line)
