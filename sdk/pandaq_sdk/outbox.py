@@ -27,7 +27,7 @@ class OutboxLimits:
     the 1 MiB that many a proxy takes, and far below the 16 MiB of a broker.
     """
 
-    linger_ms: float = 5.0
+    linger_ms: float = 2.0
     batch_max: int = 500
     batch_max_bytes: int = 1_000_000
     buffer_max: int = 20_000

@@ -39,7 +39,7 @@ class Producer:
     thread may call; the processes of a fork need instances of their own. Keyword arguments, for
     `send`:
 
-    - `linger_ms` (5): how long a batch waits for more after its first message.
+    - `linger_ms` (2): how long a batch waits for more after its first message.
     - `batch_max` (500) and `batch_max_bytes` (1,000,000): the messages and bytes of JSON with
       which a batch is full and goes out at once. A larger message goes alone.
     - `buffer_max` (20,000) and `buffer_max_bytes` (32 MiB): the messages and bytes of JSON that
