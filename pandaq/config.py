@@ -120,7 +120,7 @@ class Config(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
     """Milliseconds after which the broker loop wakes at the latest."""
     cycle_gap_ms: Pause = 3
     """Milliseconds between two cycles at least, so that single messages are routed in batches."""
-    batch_size: Messages = 2_000
+    batch_size: Messages = 20_000
     """Messages routed in one cycle."""
     checkpoint_interval_ms: Interval = 1_000
     """Milliseconds after which a checkpoint is due."""

@@ -29,7 +29,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         sync_interval_ms=100,
         interval_ms=100,
         cycle_gap_ms=3,
-        batch_size=2000,
+        batch_size=20_000,
         checkpoint_interval_ms=1000,
         checkpoint_bytes=8388608,
         segment_bytes=67108864,

@@ -16,6 +16,7 @@ from pandaq.actors.messages import (
     AppendRouted,
     Commit,
     Cycle,
+    Cycled,
     DescribeQueue,
     DescribeTrouble,
     Drain,
@@ -72,10 +73,12 @@ class Broker(ThreadActor):
             case _:
                 assert_never(message)
 
-    def _cycle(self) -> Outcome:
+    def _cycle(self) -> Cycled:
+        begun_at = ended_at = time.monotonic()
         try:
             try:
                 routed = self._route()
+                ended_at = time.monotonic()
             finally:
                 # Also where routing waits: what was accepted has to be durable in time, and on a
                 # full disk it may be retention that makes the room to go on.
@@ -83,9 +86,10 @@ class Broker(ThreadActor):
                 self._retain_if_due()
             self._checkpoint_if_due()
         except Unavailable as error:
-            return self._blocked(error)
+            return Cycled(self._blocked(error), 0)
         self._trouble = None
-        return Outcome.MORE if routed == self._config.batch_size else Outcome.IDLE
+        outcome = Outcome.MORE if routed == self._config.batch_size else Outcome.IDLE
+        return Cycled(outcome, ended_at - begun_at)
 
     def _route(self) -> int:
         """Route one batch; return how many messages."""

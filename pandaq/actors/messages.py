@@ -16,6 +16,7 @@ A message that is an `Ask[R]` is answered with an `R`; the others are told.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from pandaq.actors.asking import Ask
 from pandaq.batch import Batch
@@ -168,8 +169,15 @@ class Outcome(Enum):
     """The disk refuses: try again later."""
 
 
+class Cycled(NamedTuple):
+    """What a cycle found, and the seconds that its routing took."""
+
+    outcome: Outcome
+    routing_s: float
+
+
 @dataclass(frozen=True, slots=True)
-class Cycle(Ask[Outcome]):
+class Cycle(Ask[Cycled]):
     """To Broker: route one batch, and write a checkpoint where one is due."""
 
 

@@ -19,6 +19,11 @@ from pandaq.errors import OutcomeUnknown
 
 logger = logging.getLogger(__name__)
 
+REST: Final = 1
+"""After a cycle that has routed everything, the next one waits so many times as long as that took:
+with many partitions a cycle costs much, however few messages it has for each."""
+MAX_REST_S: Final = 0.1
+"""But no longer than this."""
 MAX_SLEEP_S: Final = 0.5
 """However long the intervals are, a stop waits no longer than this."""
 
@@ -57,10 +62,11 @@ class Scheduler(ThreadActor):
         """Have one cycle done, and decide when the next one is due."""
         begun_at = time.monotonic()
         try:
-            outcome = ask(self._broker, Cycle(), self._timeout_s)
+            outcome, routing_s = ask(self._broker, Cycle(), self._timeout_s)
             if outcome is Outcome.IDLE:
+                rested_at = time.monotonic() + min(routing_s * REST, MAX_REST_S)
                 self._await_arrival()
-                self._next_cycle_at = begun_at + self._gap_s
+                self._next_cycle_at = max(begun_at + self._gap_s, rested_at)
             elif outcome is Outcome.BLOCKED:
                 self._next_cycle_at = time.monotonic() + self._interval_s
         except OutcomeUnknown as error:

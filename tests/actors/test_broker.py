@@ -74,7 +74,7 @@ class Scene:
         self.broker = Broker(self.ingress, self.topics, store.checkpoints, config)
 
     def cycle(self) -> Outcome:
-        outcome: Outcome = self.broker.on_receive(Cycle())
+        outcome: Outcome = self.broker.on_receive(Cycle()).outcome
         return outcome
 
     def asked(self, *kinds: type[Any]) -> list[tuple[str, Any]]:
@@ -111,7 +111,7 @@ class TestOneCycle:
         scene = Scene(store, small_config(), PENDING)
         assert scene.cycle() is Outcome.IDLE
         assert scene.asked(Read, AppendRouted, Commit) == [
-            ("ingress", Read(2_000, broker_module.CYCLE_BYTES)),
+            ("ingress", Read(20_000, broker_module.CYCLE_BYTES)),
             ("orders", AppendRouted([(1, payload("a")), (3, payload("c"))])),
             ("events", AppendRouted([(2, payload("b"))])),
             ("ingress", Commit(3)),
@@ -126,7 +126,7 @@ class TestOneCycle:
         scene.cycle()
         scene.asked()
         assert scene.cycle() is Outcome.IDLE
-        assert scene.asked(object) == [("ingress", Read(2_000, broker_module.CYCLE_BYTES))]
+        assert scene.asked(object) == [("ingress", Read(20_000, broker_module.CYCLE_BYTES))]
 
     def test_what_damage_has_left_empty_is_passed_over(self, store: Store) -> None:
         scene = Scene(store, small_config(), [])
@@ -374,7 +374,7 @@ class Cast:
         self.ingress.ask(Append(list(bodies))).get(timeout=0)
 
     def cycle(self) -> Outcome:
-        outcome: Outcome = self.broker.on_receive(Cycle())
+        outcome: Outcome = self.broker.on_receive(Cycle()).outcome
         return outcome
 
     def ids(self, number: int) -> list[str]:

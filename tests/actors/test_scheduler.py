@@ -8,9 +8,9 @@ import pykka
 import pytest
 
 from pandaq.actors import scheduler as scheduler_module
-from pandaq.actors.messages import AwaitArrival, Cycle, Outcome, Tick
+from pandaq.actors.messages import AwaitArrival, Cycle, Cycled, Outcome, Tick
 from pandaq.actors.reply import Reply
-from pandaq.actors.scheduler import MAX_SLEEP_S, Scheduler
+from pandaq.actors.scheduler import MAX_REST_S, MAX_SLEEP_S, REST, Scheduler
 from pandaq.errors import OutcomeUnknown, ShuttingDown
 from tests.actors.stage import FakeRef, FakeTime, small_config, told
 
@@ -46,6 +46,7 @@ class Scene:
     def __init__(self, time: FakeTime, **settings: Any) -> None:
         self.time = time
         self.cycles: list[float] = []
+        self.routing_s = 0.0
         self.outcome: Callable[[], Outcome] = lambda: Outcome.IDLE
         self.next_arrival_s = math.inf
         self.ingress = ArrivalRef(lambda _message: Arrival(time, self.next_arrival_s))
@@ -60,10 +61,11 @@ class Scene:
             assert told(self.scheduler) == [Tick()]
         return [round(cycle - self.cycles[0], 6) for cycle in self.cycles]
 
-    def _cycle(self, message: Any) -> Outcome:
+    def _cycle(self, message: Any) -> Cycled:
         assert message == Cycle()
         self.cycles.append(self.time.now_s)
-        return self.outcome()
+        self.time.now_s += self.routing_s
+        return Cycled(self.outcome(), self.routing_s)
 
 
 @pytest.fixture
@@ -103,6 +105,15 @@ def test_a_flood_of_single_messages_is_routed_in_batches(time: FakeTime) -> None
     scene = Scene(time)
     scene.next_arrival_s = 0
     assert scene.run(7) == [0, 0.003, 0.006, 0.009]
+
+
+@pytest.mark.parametrize("routing_s", [0.01, 10 * MAX_REST_S])
+def test_after_much_work_the_loop_rests_in_proportion(time: FakeTime, routing_s: float) -> None:
+    scene = Scene(time)
+    scene.next_arrival_s = 0
+    scene.routing_s = routing_s
+    period_s = routing_s + min(routing_s * REST, MAX_REST_S)
+    assert scene.run(3) == [0, pytest.approx(period_s)]
 
 
 def test_without_a_gap_a_flood_is_routed_as_it_comes(time: FakeTime) -> None:

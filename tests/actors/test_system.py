@@ -78,7 +78,7 @@ class Run:
 
     def cycle(self) -> Outcome:
         assert self.system._crew
-        outcome: Outcome = self.system._crew.broker.ask(Cycle(), block=False).get(timeout=0)
+        outcome: Outcome = self.system._crew.broker.ask(Cycle(), block=False).get(timeout=0).outcome
         return outcome
 
     def read(self, number: int) -> list[str]:

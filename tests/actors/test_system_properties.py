@@ -281,7 +281,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     def ask_cycle(self) -> Outcome:
         assert self.system._crew
-        outcome: Outcome = self.system._crew.broker.ask(Cycle(), block=False).get(timeout=0)
+        outcome: Outcome = self.system._crew.broker.ask(Cycle(), block=False).get(timeout=0).outcome
         return outcome
 
     def take_over_consumers(self, partition: Partition, consumer: str) -> None:

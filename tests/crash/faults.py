@@ -312,7 +312,9 @@ class Life:
     def _cycle(self) -> Outcome:
         assert self._system._crew
         for _ in range(MANY):
-            outcome: Outcome = self._system._crew.broker.ask(Cycle(), block=False).get(timeout=0)
+            outcome: Outcome = (
+                self._system._crew.broker.ask(Cycle(), block=False).get(timeout=0).outcome
+            )
             if outcome is not Outcome.MORE:
                 break
         is_healthy = self._health()

@@ -372,7 +372,7 @@ class ModelMachine(RuleBasedStateMachine):
 
     def ask_cycle(self) -> Outcome:
         assert self.system._crew
-        outcome: Outcome = self.system._crew.broker.ask(Cycle(), block=False).get(timeout=0)
+        outcome: Outcome = self.system._crew.broker.ask(Cycle(), block=False).get(timeout=0).outcome
         self.is_blocked = outcome is Outcome.BLOCKED
         assert not self.is_blocked or self.is_full or self.is_failing
         return outcome

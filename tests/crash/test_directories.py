@@ -42,7 +42,7 @@ def running(
 def cycle(system: System) -> None:
     assert system._crew
     while True:
-        outcome = system._crew.broker.ask(Cycle(), block=False).get(timeout=0)
+        outcome = system._crew.broker.ask(Cycle(), block=False).get(timeout=0).outcome
         if outcome is not Outcome.MORE:
             break
     assert outcome is Outcome.IDLE
