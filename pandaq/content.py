@@ -17,7 +17,7 @@ MAX_DIGITS: Final = 4300
 """Digits of an integer: what Python's own JSON reader takes by default."""
 
 _LONG_INTEGER: Final = re.compile(rb"(?<![0-9.eE+-])-?[0-9]{%d,}+(?![.eE])" % (MAX_DIGITS + 1))
-_SAMPLE: Final = 1000
+_SAMPLE: Final = 100
 _LONG_RUN: Final = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS // _SAMPLE))
 
 
@@ -31,7 +31,8 @@ def check_content(content: bytes) -> None:
     """
     if not is_json(content):
         raise InvalidRequest("content is not valid JSON in UTF-8")
-    brackets = content.count(b"[") + content.count(b"{")
+    # To look for one is much quicker than to count none.
+    brackets = sum(content.count(bracket) for bracket in (b"[", b"{") if bracket in content)
     # So many digits in a row cannot hide between the samples.
     if brackets > MAX_NESTING or _LONG_RUN.search(content[::_SAMPLE]):
         _check_readable(_without_strings(content))

@@ -32,6 +32,7 @@ SEPARATOR: Final = b"|"
 _ESCAPED_SEPARATOR: Final = rb"\u007c"
 _PAYLOAD_FIELDS: Final = (2, 3)
 _NAME: Final = re.compile(rb"[A-Za-z0-9._-]+")  # A topicId or brokerId: see pandaq.ids.
+_JOINED_BYTES: Final = 1 << 20  # To join more takes longer than to look at each.
 _MAX_OFFSET_DIGITS: Final = 19  # The index and the names of segments hold no longer ones.
 
 _json_text = msgspec.json.Decoder(msgspec.Raw)
@@ -48,8 +49,8 @@ def encode_payloads(messages: Sequence[Message], prefix: bytes = b"") -> list[by
     # Looking at all of them at once costs a tenth of looking at each; most need no escape at all.
     ids = "".join(message.message_id for message in messages)
     encode_id = str.encode if _escape(_encode_id(ids)) == ids.encode() else _escaped_id
-    contents = b"".join(message.content for message in messages)
-    if _escape(contents) is contents:
+    contents = [message.content for message in messages]
+    if sum(map(len, contents)) <= _JOINED_BYTES and _need_no_escape(b"".join(contents)):
         return [b"%b%b|%b" % (prefix, encode_id(m.message_id), m.content) for m in messages]
     return [b"%b%b|%b" % (prefix, encode_id(m.message_id), _escape(m.content)) for m in messages]
 
@@ -60,7 +61,7 @@ def keys_of(payloads: Iterable[bytes]) -> list[bytes]:
     >>> keys_of([rb'a\u007cb|1', b'c|2'])
     [b'a|b', b'c']
     """
-    ids = [payload.split(SEPARATOR, 1)[0] for payload in payloads]
+    ids = [payload[: payload.index(SEPARATOR)] for payload in payloads]
     if b"\\" not in b"".join(ids):
         return ids
     return [_json_string.decode(b'"' + each + b'"').encode() for each in ids]
@@ -91,7 +92,8 @@ def decode_record(line: bytes) -> Record:
 def is_json(text: bytes) -> bool:
     """Tell whether bytes are one JSON value in valid UTF-8, without lone surrogates."""
     try:
-        text.decode()
+        if not text.isascii():
+            text.decode()
         _json_text.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
@@ -106,7 +108,8 @@ def are_json(texts: list[bytes]) -> bool:
     """
     joined = b"[%b]" % b",".join(texts)
     try:
-        joined.decode()
+        if not joined.isascii():
+            joined.decode()
         # What only together is JSON comes out in other parts than it went in.
         return list(map(bytes, _json_texts.decode(joined))) == texts
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -188,6 +191,10 @@ def _encode_id(message_id: str) -> bytes:
 
 def _escaped_id(message_id: str) -> bytes:
     return _escape(_encode_id(message_id))
+
+
+def _need_no_escape(text: bytes) -> bool:
+    return _escape(text) is text
 
 
 def _escape(text: bytes) -> bytes:

@@ -77,7 +77,7 @@ class Broker(ThreadActor):
         begun_at = ended_at = time.monotonic()
         try:
             try:
-                routed = self._route()
+                is_full = self._is_full(self._route())
                 ended_at = time.monotonic()
             finally:
                 # Also where routing waits: what was accepted has to be durable in time, and on a
@@ -88,11 +88,16 @@ class Broker(ThreadActor):
         except Unavailable as error:
             return Cycled(self._blocked(error), 0)
         self._trouble = None
-        outcome = Outcome.MORE if routed == self._config.batch_size else Outcome.IDLE
+        outcome = Outcome.MORE if is_full else Outcome.IDLE
         return Cycled(outcome, ended_at - begun_at)
 
-    def _route(self) -> int:
-        """Route one batch; return how many messages."""
+    def _is_full(self, batch: Batch) -> bool:
+        """Tell whether there was more, that a batch had no room for."""
+        size = sum(map(len, batch.lines))
+        return batch.count == self._config.batch_size or size > CYCLE_BYTES // 2
+
+    def _route(self) -> Batch:
+        """Route one batch and return it."""
         batch = ask(self._ingress, Read(self._config.batch_size, CYCLE_BYTES), self._timeout_s)
         self._unsynced_bytes += sum(map(len, batch.lines))
         asks = [
@@ -102,7 +107,7 @@ class Broker(ThreadActor):
         ask_all(asks, self._timeout_s)
         if batch.end_offset > batch.start_offset:
             ask(self._ingress, Commit(batch.end_offset), self._timeout_s)
-        return batch.count
+        return batch
 
     def _sync_if_due(self) -> None:
         now = time.monotonic()
@@ -137,7 +142,7 @@ class Broker(ThreadActor):
     def _drain(self, timeout_s: float) -> Outcome:
         deadline = time.monotonic() + timeout_s
         try:
-            while self._route():
+            while self._route().count:
                 if time.monotonic() > deadline:
                     logger.warning("not all messages could be routed in time; the next start will")
                     break

@@ -18,6 +18,8 @@ class Block(NamedTuple):
 
     def lines(self) -> list[bytes]:
         """Return the lines without their newlines."""
+        if self.first == self.last:
+            return [self.data[:-1]]  # It may be large.
         return self.data.split(b"\n")[:-1]
 
 

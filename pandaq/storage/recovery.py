@@ -293,7 +293,9 @@ class _Recovery:
     # -- done
 
     def _store(self, ingress: Log, checkpoints: Checkpoints, routed: int) -> Store:
-        tail_bytes = self._config.tail_bytes // (len(self._logs) + 1)
+        # The ingress buffer gets half: all goes through it, and should not come from the disk.
+        half = self._config.tail_bytes // 2
+        tail_bytes = half // max(len(self._logs), 1)
         topics = {
             topic.id: TopicStore(
                 topic.retention,
@@ -311,7 +313,7 @@ class _Recovery:
         }
         return Store(
             self._datadir,
-            Queue(ingress, ingress.end, tail_bytes),
+            Queue(ingress, ingress.end, half),
             topics,
             self._read_assignments(),
             checkpoints,

@@ -5,9 +5,9 @@ partition_0.00000000000000000001.log         a sealed one, named by its first of
 partition_0.00000000000000000001.index       the index of either
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 from zlib import crc32
 
 from pandaq.records import LineFormat
@@ -19,6 +19,9 @@ from pandaq.storage.rebuild import Rebuilt, rebuild
 from pandaq.storage.whole import write_whole
 
 T = TypeVar("T")
+
+PIECE_BYTES: Final = 256 * 1024
+"""Blocks are written in pieces of about this size."""
 
 
 class Segment:
@@ -85,7 +88,10 @@ class Segment:
                 )
             )
             position += length
-        self._file.write(self.size, b"".join(block.data for block in blocks))
+        position = self.size
+        for piece in _pieces(blocks):
+            self._file.write(position, piece)
+            position += len(piece)
         self._index.append(entries)
         self.size = position
         self.last += len(lines)
@@ -259,10 +265,24 @@ class Segment:
             return self._read_run(run[: len(run) // 2])
         blocks: list[Block | Damage] = []
         for entry in run:
-            block = data[entry.position - start : entry.end - start]
+            block = data[entry.position - start : entry.end - start]  # The only one is no copy.
             if entry.fits(block):
                 blocks.append(Block(entry.first, entry.last, block))
             else:
                 damage = (self.path, entry.position, entry.length, entry.first, entry.last)
                 blocks.append(Damage(*damage))
         return blocks
+
+
+def _pieces(blocks: Sequence[Block]) -> Iterator[bytes]:
+    """Join blocks to pieces that are worth a call of the system; a large one is not copied."""
+    piece: list[bytes] = []
+    size = 0
+    for block in blocks:
+        piece.append(block.data)
+        size += len(block.data)
+        if size >= PIECE_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+    if piece:
+        yield b"".join(piece)

@@ -18,7 +18,7 @@ from pandaq.errors import (
 )
 from pandaq.web import consumers, operators, producers
 from pandaq.web.answer import Answer, Later, Pending, PendingBody
-from pandaq.web.payloads import failure, status_of, success
+from pandaq.web.payloads import Pieces, failure, status_of, success
 from pandaq.web.request import Request
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ RETRY_AFTER_S: Final = 1
 QUICK_BYTES: Final = 128 * 1024
 """A body up to this size is decoded in less time than it takes to give it to another thread."""
 
-Handler = Callable[..., dict[str, Any] | bytes | Later]
+Handler = Callable[..., dict[str, Any] | Pieces | Later]
 """A route: takes the broker, the request and the path's parts; returns the answer's data, or where
 they will come from."""
 

@@ -24,6 +24,10 @@ OVERSIZE_FACTOR: Final = 4
 client hears why; beyond it the connection is closed while the client still sends."""
 
 
+JOINED_BYTES: Final = 128 * 1024
+"""A body up to this size is sent with its head, in one call of the system and few packets."""
+
+
 class _AnswerTask(WSGITask):
     """Writes the answer that its channel has got."""
 
@@ -33,11 +37,14 @@ class _AnswerTask(WSGITask):
         self.status = answer.status
         self.response_headers = answer.headers
         self.content_length = len(answer.body)
-        # In one piece: each piece would be a call of the system, and a packet.
-        head = self.build_response_header()
+        pieces = [self.build_response_header()]
         self.wrote_header = True
-        is_head = cast("Any", self.request).command == "HEAD"
-        self.channel.write_soon(head if is_head else head + answer.body)
+        if cast("Any", self.request).command != "HEAD":
+            pieces.append(answer.body)
+        if len(answer.body) <= JOINED_BYTES:
+            pieces = [b"".join(pieces)]
+        for piece in pieces:
+            self.channel.write_soon(piece)
 
 
 class _JsonErrorTask(ErrorTask):

@@ -9,7 +9,14 @@ import msgspec
 from pandaq.actors.system import System
 from pandaq.web.answer import Later
 from pandaq.web.checks import check_address
-from pandaq.web.payloads import CommitBody, RegisterBody, batch_json, partition_number, timestamp
+from pandaq.web.payloads import (
+    CommitBody,
+    Pieces,
+    RegisterBody,
+    batch_json,
+    partition_number,
+    timestamp,
+)
 from pandaq.web.request import Request
 
 _register = msgspec.json.Decoder(RegisterBody)
@@ -40,7 +47,7 @@ class WaitingRoom:
 
     def consume(
         self, system: System, request: Request, broker_id: str, topic_id: str, partition_id: str
-    ) -> bytes | Later:
+    ) -> Pieces | Later:
         """`GET /consume/{brokerId}/{topicId}/{partitionId}`: peek at one message, or at a batch.
 
         Where no place is free a waiting consumer is answered at once, as one that does not wait.

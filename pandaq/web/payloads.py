@@ -18,6 +18,9 @@ from pandaq.records import split_partition_line
 
 T = TypeVar("T")
 
+Pieces = list[bytes]
+"""JSON text in pieces, to be joined once: it may be large."""
+
 STATUS: Final = {
     "INVALID_REQUEST": 400,
     "INVALID_OFFSET": 400,
@@ -80,7 +83,8 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Return the value of a body. Raises `InvalidRequest` with a sentence that names the field."""
     try:
         # The decoder takes raw parts as they are, so their UTF-8 is checked here.
-        body.decode()
+        if not body.isascii():
+            body.decode()
         return decoder.decode(body)
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not valid UTF-8 at byte {error.start}") from None
@@ -111,10 +115,10 @@ def partition_number(value: int | str) -> int:
     return int(value)
 
 
-def success(data: Any) -> bytes:
-    """Return the body of a success; bytes are taken for JSON."""
-    text = data if isinstance(data, bytes) else msgspec.json.encode(data)
-    return b'{"success":true,"data":%b}' % text
+def success(data: dict[str, Any] | Pieces) -> bytes:
+    """Return the body of a success."""
+    pieces = data if isinstance(data, list) else [msgspec.json.encode(data)]
+    return b"".join([b'{"success":true,"data":', *pieces, b"}"])
 
 
 def failure(code: str, sentence: str) -> bytes:
@@ -128,16 +132,25 @@ def status_of(error: PandaqError) -> int:
     return STATUS[error.code]
 
 
-def batch_json(batch: Batch, *, single: bool) -> bytes:
-    """Return the data of a consume, joined from the log's own bytes without decoding them."""
-    records = [
-        b'{"topicId":"%b","messageId":"%b","content":%b,"offset":%b}'
-        % (topic_id, message_id, content, offset)
-        for topic_id, _, offset, message_id, content in map(split_partition_line, batch.lines)
+def batch_json(batch: Batch, *, single: bool) -> Pieces:
+    """Return the data of a consume, made of the log's own bytes without decoding them."""
+    messages: Pieces = []
+    for topic_id, _, offset, message_id, content in map(split_partition_line, batch.lines):
+        messages += (b',{"topicId":"', topic_id, b'","messageId":"', message_id)
+        messages += (b'","content":', content, b',"offset":', offset, b"}")
+    if messages:
+        messages[0] = messages[0].removeprefix(b",")
+    before, behind = (
+        (b"", b"") if single and messages else (b"null", b"") if single else (b"[", b"]")
+    )
+    counts = b',"count":%d,"startOffset":%d,"endOffset":%d}'
+    return [
+        b'{"messages":',
+        before,
+        *messages,
+        behind,
+        counts % (batch.count, batch.start_offset, batch.end_offset),
     ]
-    messages = (records[0] if records else b"null") if single else b"[%b]" % b",".join(records)
-    counts = (messages, batch.count, batch.start_offset, batch.end_offset)
-    return b'{"messages":%b,"count":%d,"startOffset":%d,"endOffset":%d}' % counts
 
 
 def timestamp() -> str:

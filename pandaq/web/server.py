@@ -122,6 +122,7 @@ def _waitress(
             connection_limit=connections + 2,  # It counts the listener and the trigger, too.
             max_request_body_size=config.max_body_bytes * OVERSIZE_FACTOR,
             recv_bytes=RECEIVE_BYTES,
+            outbuf_overflow=config.max_consume_bytes * 2,  # It is in memory anyway.
             backlog=BACKLOG,
             channel_request_lookahead=1,  # Without it, a client that goes away is not noticed.
             clear_untrusted_proxy_headers=False,  # None of them is looked at.

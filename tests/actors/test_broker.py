@@ -477,11 +477,9 @@ class TestTheWholeLoop:
     ) -> None:
         monkeypatch.setattr(broker_module, "CYCLE_BYTES", 100)
         cast.append(*MIXED)
-        cycles = 0
+        assert cast.cycle() is Outcome.MORE
         while cast.pending():
             cast.cycle()
-            cycles += 1
-        assert cycles > 1
         assert (cast.ids(0), cast.ids(1)) == (FIRST, SECOND)
 
 
