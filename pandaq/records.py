@@ -77,6 +77,11 @@ def split_partition_line(line: bytes) -> list[bytes]:
     return line.split(SEPARATOR, 5)[:5]
 
 
+def payload_of(line: bytes) -> bytes:
+    """Return the payload of a partition's line (without its newline)."""
+    return line.split(SEPARATOR, 3)[3]
+
+
 def decode_record(line: bytes) -> Record:
     """Return the record of a partition's line (without its newline)."""
     topic_id, partition_id, offset, message_id, content = split_partition_line(line)

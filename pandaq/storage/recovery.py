@@ -2,7 +2,8 @@
 
 1. Lock the directory; read config.log, TPC.log and the checkpoint.
 2. Open the ingress log: what a crash tore off its end was never acknowledged and is cut.
-3. Open each partition log and cut it back to the end that the checkpoint names.
+3. Open each partition log and cut it back to the end that the checkpoint names, but for one that
+   has what the ingress log has no more.
 4. Route what stands in the ingress log behind the checkpoint's readOffset. Routing is a pure
    function and order is kept, so every message gets the offset that it had.
 5. Write a checkpoint, so that the next start need not do this again.
@@ -16,6 +17,7 @@ Where the checkpoint is missing or damaged, the partitions stay as they are and 
 log is routed again: messages may then come twice, and none is lost.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pandaq.config import Config
@@ -32,8 +34,9 @@ from pandaq.storage.findings import Damage, Finding, Missing, Note
 from pandaq.storage.journal import Journal, partition_key
 from pandaq.storage.log import Clock, Log
 from pandaq.storage.queue import Queue
-from pandaq.storage.redo import Partition, Redo, keep_damage
+from pandaq.storage.redo import Redo, keep_damage
 from pandaq.storage.store import AssignmentLog, Checkpoints, Store, TopicStore
+from pandaq.storage.tail import Partition, Tail, forecast
 from pandaq.storage.tpc_log import Assignment, read_tpc_log, write_tpc_log
 
 
@@ -86,7 +89,10 @@ class _Recovery:
         self._topics: dict[str, int] = {}
         self._checkpoint: Checkpoint | None = None
         self._ingress: Log | None = None
+        self._coming: Mapping[Partition, int] | None = None
+        """How many messages come to each partition from the ingress log; None: some are missing."""
         self._logs: dict[Partition, Log] = {}
+        self._tails: dict[Partition, Tail] = {}
         self._journals: dict[str, Journal] = {}
         self._findings: list[Finding] = []
 
@@ -96,12 +102,20 @@ class _Recovery:
         self._topics = self._read_topics()
         checkpoint = self._checkpoint = self._read_checkpoint()
         ingress = self._open_ingress(checkpoint)
+        first = checkpoint.ingress.read + 1 if checkpoint else ingress.start
+        self._coming = forecast(ingress, self._topics, first)
         for topic_id, partitions in self._topics.items():
             self._open_topic(topic_id, range(partitions), checkpoint)
         redo = Redo(
-            ingress, self._topics, self._logs, self._read_offset, self._datadir, self._findings
+            ingress,
+            self._topics,
+            self._logs,
+            self._tails,
+            self._read_offset,
+            self._datadir,
+            self._findings,
         )
-        routed = redo.run(checkpoint.ingress.read + 1 if checkpoint else ingress.start)
+        routed = redo.run(first)
         self._pass_over_lost()
         checkpoints = self._write_checkpoint(ingress)
         self._configure(self._topics)
@@ -211,6 +225,9 @@ class _Recovery:
             end = max(log.end, self._read_offset(topic_id, partition_id))
             if checkpoint:
                 end = checkpoint.ends.get(partition_key(topic_id, partition_id), 0)
+                if self._has_more(log, end, (topic_id, partition_id)):
+                    self._tails[topic_id, partition_id] = Tail(log, end)
+                    end = max(end, log.end)
             # What stands behind the checkpoint comes again, so it is no matter how it looks.
             self._findings += [
                 finding
@@ -230,6 +247,15 @@ class _Recovery:
         if journal.is_new and any(self._logs[topic_id, number].end for number in partition_ids):
             text = "missing; its partitions are read from their start"
             self._found(Note(journal.path, text, is_damage=True))
+
+    def _has_more(self, log: Log, end: int, partition: Partition) -> bool:
+        """Tell whether a log may have messages behind `end` that will not come again."""
+        topic_id, partition_id = partition
+        if partition_id >= self._topics.get(topic_id, 0):
+            return False  # It is about to be made; whatever is there is nobody's.
+        return log.end > end and (
+            self._coming is None or log.end > end + self._coming.get(partition, 0)
+        )
 
     def _open_log(self, path: Path, line_format: LineFormat) -> Log:
         return Log(self._disk, path, line_format, self._config.segment_bytes, self._clock)

@@ -5,7 +5,6 @@ that it had.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from pandaq.records import keys_of, split_ingress_line
 from pandaq.routing import partition_for
@@ -14,19 +13,15 @@ from pandaq.storage.datadir import DataDir
 from pandaq.storage.findings import Damage, Finding, Missing, Note, TailCut
 from pandaq.storage.log import Log
 from pandaq.storage.progress import Progress
-
-READ_BYTES: Final = 1024 * 1024
-"""How much of the ingress log is routed at once."""
-
-Partition = tuple[str, int]
-"""A topicId and a partitionId."""
+from pandaq.storage.tail import READ_BYTES, Partition, Tail
 
 
 class Redo:
     """Routes the ingress log into partition logs; what it finds on the way goes to `findings`.
 
-    `topics` is id to partitions; `read_offset` tells how far a partition is committed. Raises
-    `OSError` and `Unavailable`, after which it may begin anew with the same files.
+    `topics` is id to partitions; `tails` is what was kept of those that need not be routed again;
+    `read_offset` tells how far a partition is committed. Raises `OSError` and `Unavailable`, after
+    which it may begin anew with the same files.
     """
 
     def __init__(
@@ -34,6 +29,7 @@ class Redo:
         ingress: Log,
         topics: Mapping[str, int],
         partitions: Mapping[Partition, Log],
+        tails: Mapping[Partition, Tail],
         read_offset: Callable[[str, int], int],
         datadir: DataDir,
         findings: list[Finding],
@@ -41,6 +37,7 @@ class Redo:
         self._ingress = ingress
         self._topics = topics
         self._partitions = partitions
+        self._tails = tails
         self._read_offset = read_offset
         self._datadir = datadir
         self._findings = findings
@@ -100,7 +97,10 @@ class Redo:
             partition_id = partition_for(key, self._topics[topic_id])
             bodies.setdefault((topic_id, partition_id), []).append(payload)
         for partition, payloads in bodies.items():
-            self._partitions[partition].append(payloads)
+            tail = self._tails.get(partition)
+            new = tail.new(payloads) if tail else payloads
+            if new:
+                self._partitions[partition].append(new)
         self._routed += len(lines)
 
     def _go_on_behind(self, lost: Damage | Missing) -> None:

@@ -448,6 +448,34 @@ class TestIngressDamage:
                 assert queue.offsets.read == committed
                 assert max(ids_of(again).values()) == 1
 
+    @pytest.mark.parametrize("damaged", range(30, 60))
+    def test_what_the_partitions_have_is_kept_where_the_ingress_log_lost_it(
+        self, damaged: int
+    ) -> None:
+        disk = LIVED.kill()
+        for path, data in disk.files().items():
+            if path.match("ingress*.log") and (found := data.find(b"|m%d|" % damaged)) >= 0:
+                disk.corrupt(path, found, b"\x00")
+        broker = PlainBroker(disk, small_config())
+        check_all_is_there(broker)
+        assert any(isinstance(each, Damage) for each in broker.store.findings)
+        broker.stop()
+        check_all_is_there(PlainBroker(disk, small_config()))
+
+    @pytest.mark.parametrize("kept", range(30, 61, 5))
+    def test_what_the_partitions_have_is_kept_where_the_ingress_log_lost_its_end(
+        self, kept: int
+    ) -> None:
+        disk = LIVED.kill()
+        for path, data in disk.files().items():
+            if path.match("ingress*.log"):
+                for number in range(kept, 90):
+                    if (found := data.find(b"|m%d|" % number)) >= 0:
+                        truncate(disk, path, data.rfind(b"\n", 0, found) + 1)
+                        break
+        broker = PlainBroker(disk, small_config())
+        assert ids_of(broker) == Counter(f"m{number}" for number in range(60))
+
     def test_a_message_for_an_unknown_topic_is_kept_and_said(self) -> None:
         disk = LIVED.kill()
         delete(disk, "config.log")

@@ -1,0 +1,80 @@
+"""A tail: what a partition holds behind the checkpoint.
+
+As a rule it is cut off at a start and comes again from the ingress log. Where the ingress log lacks
+some of it, or would give less than there is, the tail is kept: it may have the only copy.
+
+What comes again is a part of what once came, in the same order, and the tail is how that began. So
+a message that comes again is in the tail behind the last one that was, or it is a new one.
+"""
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pandaq.records import keys_of, payload_of, split_ingress_line
+from pandaq.routing import partitions_for
+from pandaq.storage.block import Block
+from pandaq.storage.log import Log
+
+READ_BYTES: Final = 1024 * 1024
+"""How much of a log is read at once."""
+
+Partition = tuple[str, int]
+"""A topicId and a partitionId."""
+
+
+class Tail:
+    """The messages of a partition behind the offset `end`, in memory. Raises `StorageFailed`."""
+
+    def __init__(self, log: Log, end: int) -> None:
+        self._places: defaultdict[bytes, list[int]] = defaultdict(list)
+        self._next = 0
+        number, offset = 0, end + 1
+        while blocks := log.read(offset, READ_BYTES):
+            for block in blocks:
+                if isinstance(block, Block):
+                    for line in block.lines()[max(offset - block.first, 0) :]:
+                        self._places[payload_of(line)].append(number)
+                        number += 1
+            offset = blocks[-1].last + 1
+
+    def new(self, payloads: Sequence[bytes]) -> list[bytes]:
+        """Return those of the messages that come again which are not in the tail."""
+        return [payload for payload in payloads if not self._has(payload)]
+
+    def _has(self, payload: bytes) -> bool:
+        places = self._places.get(payload, [])
+        found = bisect_left(places, self._next)
+        if found == len(places):
+            return False
+        self._next = places[found] + 1
+        return True
+
+
+def forecast(
+    ingress: Log, topics: Mapping[str, int], offset: int
+) -> Mapping[Partition, int] | None:
+    """Return how many messages the ingress log has for each partition, from `offset` on.
+
+    None where it lacks any of them. `topics` is id to partitions. Raises `StorageFailed`.
+    """
+    counts: Counter[Partition] = Counter()
+    while offset <= ingress.end:
+        blocks = ingress.read(offset, READ_BYTES)
+        if not blocks:
+            return None
+        payloads: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for block in blocks:
+            if not isinstance(block, Block) or block.first > offset:
+                return None
+            lines = block.lines()[offset - block.first :]
+            for _, _, name, payload in map(split_ingress_line, lines):
+                payloads[name].append(payload)
+            offset = block.last + 1
+        for name, of_topic in payloads.items():
+            topic_id = name.decode()
+            if topic_id in topics:
+                numbers = partitions_for(keys_of(of_topic), topics[topic_id])
+                counts.update((topic_id, number) for number in numbers)
+    return counts
