@@ -11,7 +11,8 @@ class Batch:
     """Whole lines of a log, in order, without their newlines.
 
     `start_offset` is the offset that the batch starts behind, `end_offset` the offset of its last
-    line, and what to commit. An empty batch has both alike.
+    line, and what to commit. An empty batch has both alike, unless all that was left is lost: then
+    it passes over that.
     """
 
     start_offset: int

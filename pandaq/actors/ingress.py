@@ -22,7 +22,6 @@ from pandaq.actors.messages import (
 )
 from pandaq.actors.reply import Reply
 from pandaq.actors.thread import ThreadActor
-from pandaq.batch import Batch
 from pandaq.config import Config
 from pandaq.errors import BufferFull, Unavailable
 from pandaq.offsets import Offsets
@@ -53,7 +52,7 @@ class Ingress(ThreadActor):
             case Flush():
                 return self._flush()
             case Read(max_messages, max_bytes):
-                return self._read(max_messages, max_bytes)
+                return self._queue.read(max_messages, max_bytes)
             case Commit(offset):
                 return self._commit(offset)
             case Sync():
@@ -108,11 +107,6 @@ class Ingress(ThreadActor):
         awaiting, self._awaiting = self._awaiting, []
         for reply in awaiting:
             reply.set()
-
-    def _read(self, max_messages: int, max_bytes: int) -> Batch:
-        """Return the next batch; where damage has left nothing to read, one that passes over it."""
-        batch = self._queue.read(max_messages, max_bytes)
-        return batch if batch.lines else Batch(batch.start_offset, self._queue.offsets.log_end, [])
 
     def _commit(self, offset: int) -> Offsets:
         """Take away what is routed. In memory only: the checkpoint makes it durable."""

@@ -64,6 +64,7 @@ class Partition(ThreadActor):
         self._routed_through = 0
         self._waiting: list[tuple[ReadOrWait, Reply[Batch]]] = []
         self._nobody_waits = False
+        self._lost_through = 0
 
     def on_receive(self, message: Message) -> Any:
         """Handle one message; see `pandaq.actors.messages`."""
@@ -109,7 +110,10 @@ class Partition(ThreadActor):
     def _read_or_wait(self, message: ReadOrWait) -> Reply[Batch]:
         reply: Reply[Batch] = Reply()
         self._waiting.append((message, reply))
-        if self._nobody_waits or self._queue.offsets.pending:
+        # That all of the rest is lost is told to one who waits, and not again and again.
+        if self._nobody_waits or self._queue.offsets.log_end > max(
+            self._queue.offsets.read, self._lost_through
+        ):
             self._wake()
         return reply
 
@@ -118,9 +122,15 @@ class Partition(ThreadActor):
         waiting, self._waiting = self._waiting, []
         for message, reply in waiting:
             if only is None or message is only:
-                answer(reply, partial(self._queue.read, message.max_messages, message.max_bytes))
+                answer(reply, partial(self._read, message.max_messages, message.max_bytes))
             else:
                 self._waiting.append((message, reply))
+
+    def _read(self, max_messages: int, max_bytes: int) -> Batch:
+        batch = self._queue.read(max_messages, max_bytes)
+        if not batch.lines:
+            self._lost_through = batch.end_offset
+        return batch
 
     def _commit(self, offset: int) -> Offsets:
         """Write the commit down, then change memory, then answer."""

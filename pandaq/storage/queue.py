@@ -66,8 +66,9 @@ class Queue:
         """Return the messages behind readOffset, in order, without taking them away.
 
         At least one where there is any, then at most `max_messages` and `max_bytes` (of lines).
-        What is damaged on the disk is never among them; it is logged and passed over. Raises
-        `StorageFailed` where the log cannot be read.
+        What is damaged on the disk is never among them; it is logged and passed over, also by an
+        empty batch where all that was left is lost. Raises `StorageFailed` where the log cannot be
+        read.
         """
         start = end = self.offsets.read
         lines: list[bytes] = []
@@ -80,7 +81,7 @@ class Queue:
             if count < len(run) or len(lines) == max_messages:
                 break
             max_bytes -= sum(map(len, left))
-        return Batch(start, end, lines)
+        return Batch(start, end if lines else self.offsets.log_end, lines)
 
     def commit(self, offset: int) -> None:
         """Move readOffset, in memory; whoever owns the queue has written it down before."""

@@ -40,7 +40,8 @@ class Batch:
 
     `messages` are in the order of their offsets. `start_offset` is the readOffset that they
     start behind; `end_offset` is the offset of the last one, and what to commit. An empty batch
-    has both at the readOffset, so that committing it changes nothing.
+    has both at the readOffset, so that committing it changes nothing; where damage to the broker's
+    disk has cost all that was left, its `end_offset` is behind that, and committing passes over it.
     """
 
     messages: tuple[Message, ...]

@@ -143,7 +143,7 @@ class Consumer:
             self._commit_handled()
             asked_at_s = self._clock()
             batch = self.batch_consume(self._poll_max_messages, self._poll_wait_ms)
-            if batch:
+            if batch or batch.end_offset > batch.start_offset:
                 quick_answers = 0
                 yield from self._handing_out(batch)
             elif self._was_quick(self._clock() - asked_at_s):

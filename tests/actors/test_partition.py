@@ -263,6 +263,17 @@ class TestWaiting:
         partition.on_receive(Commit(2))
         assert not is_answered(wait(partition))
 
+    def test_that_all_of_the_rest_is_lost_is_told_once(
+        self, partition: Partition, disk: SimulatedDisk
+    ) -> None:
+        partition.on_receive(AppendRouted(numbered(["a", "b"])))
+        disk.corrupt(LOG, 2, b"\0" * 5)
+        assert wait(partition).get(timeout=0) == Batch(0, 2, [])
+        waiting = wait(partition)
+        assert not is_answered(waiting)
+        partition.on_receive(AppendRouted([(3, payload("c"))]))
+        assert ids(waiting.get(timeout=0)) == ["c"]
+
     def test_each_gets_as_much_as_it_asked_for(self, partition: Partition) -> None:
         one, two = (partition.on_receive(ReadOrWait(count, ALL)) for count in (1, 2))
         append(partition, "abc")

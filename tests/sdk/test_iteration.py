@@ -81,6 +81,16 @@ def test_the_end_offset_that_the_broker_says_is_what_is_committed(
     assert broker.commits == [7]
 
 
+def test_a_batch_without_messages_that_passes_over_lost_ones_is_committed(
+    broker: FakeBroker, consumer: Consumer
+) -> None:
+    broker.append(range(9))
+    nothing = success(messages=[], count=0, startOffset=0, endOffset=7)
+    broker.script(registered(0), nothing)
+    assert take(consumer, 2) == [7, 8]
+    assert broker.commits[0] == 7
+
+
 def test_the_message_in_hand_at_a_break_is_not_committed_but_those_before_are(
     broker: FakeBroker, consumer: Consumer
 ) -> None:

@@ -311,14 +311,16 @@ class TestDamage:
         assert "offsets 3 to 4 lost" in reports[0]
         assert "offsets 5 to 6 lost" in reports[1]
 
-    def test_damage_at_the_end_waits_for_what_comes_behind_it(self, disk: SimulatedDisk) -> None:
+    def test_an_empty_batch_passes_over_damage_at_the_end(self, disk: SimulatedDisk) -> None:
         queue = open_queue(disk, NOWHERE)
         append(queue, 2, 2)
         disk.corrupt(PATH, 3 * (LINE_BYTES + 1), b"X")
         queue.commit(2)
-        assert read_all(queue) == Batch(2, 2, [])
+        assert read_all(queue) == Batch(2, 4, [])
         append(queue, 2)
         assert read_all(queue) == Batch(2, 6, lines(5, 6))
+        queue.commit(6)
+        assert read_all(queue) == Batch(6, 6, [])
 
     def test_what_is_in_memory_is_served_though_the_disk_is_damaged(
         self, disk: SimulatedDisk
