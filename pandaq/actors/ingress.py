@@ -129,4 +129,4 @@ class Ingress(ThreadActor):
 
     def _describe(self) -> QueueDescription:
         queue = self._queue
-        return QueueDescription(queue.offsets, queue.buffer_size, queue.failure)
+        return QueueDescription(queue.offsets, queue.buffer_size, queue.problem())

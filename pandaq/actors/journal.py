@@ -30,7 +30,7 @@ class JournalKeeper(ThreadActor):
             case Flush():
                 return self._flush()
             case DescribeTrouble():
-                return self._journal.guard.failure
+                return self._journal.problem()
             case _:
                 assert_never(message)
 

@@ -192,8 +192,8 @@ class Drain(Ask[Outcome]):
 class DescribeTrouble(Ask[str | None]):
     """What keeps an actor from its work; None where nothing does.
 
-    To Broker: what stands in the way of routing. To Journal and Registry: why their file is closed
-    for writing.
+    To Broker: what stands in the way of routing. To Journal and Registry: why their file cannot be
+    written; after a refusal they try again first.
     """
 
 
@@ -208,7 +208,7 @@ class QueueDescription:
 
     offsets: Offsets
     buffer_size: int
-    failure: str | None
+    problem: str | None
 
 
 @dataclass(frozen=True, slots=True)

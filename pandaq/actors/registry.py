@@ -14,7 +14,6 @@ from pandaq.actors.messages import (
 )
 from pandaq.actors.thread import ThreadActor
 from pandaq.assignments import Assignments
-from pandaq.errors import StorageFailed
 from pandaq.storage.store import AssignmentLog
 from pandaq.storage.tpc_log import Assignment
 
@@ -35,7 +34,6 @@ class Registry(ThreadActor):
         self._partitions = partitions
         self._log = log
         self._ask_timeout_s = ask_timeout_s
-        self._trouble: str | None = None
         self._topics = {
             topic_id: Assignments(
                 topic_id,
@@ -63,7 +61,7 @@ class Registry(ThreadActor):
                     (each.topic_id, each.partition_id): each.consumer_id for each in self._all()
                 }
             case DescribeTrouble():
-                return self._trouble
+                return self._log.problem(self._all())
             case _:
                 assert_never(message)
 
@@ -87,11 +85,7 @@ class Registry(ThreadActor):
         if assignments is self._topics[topic_id]:
             return
         after = {**self._topics, topic_id: assignments}
-        try:
-            self._log.write(_lines(after))
-        except StorageFailed as error:
-            self._trouble = error.reason if error.closed else None
-            raise
+        self._log.write(_lines(after))
         self._topics = after
 
     def _all(self) -> list[Assignment]:

@@ -264,16 +264,11 @@ class System:
         if dead:
             return [f"the actor '{name}' has died; restart the broker" for name in dead]
         try:
-            failures = self._failures()
+            problems = self._problems_of_files()
             trouble = self._ask(self._running.broker, DescribeTrouble())
         except PandaqError as error:
             return [str(error)]
-        closed = [
-            f"{name} is closed for writing ({failure}); check the disk, then restart"
-            for name, failure in failures.items()
-            if failure
-        ]
-        return closed + ([f"routing waits: {trouble}"] if trouble else [])
+        return problems + ([f"routing waits: {trouble}"] if trouble else [])
 
     # -- inside
 
@@ -297,15 +292,15 @@ class System:
             raise PartitionNotFound(topic_id, partition_id, len(refs))
         return refs[partition_id]
 
-    def _failures(self) -> dict[str, str | None]:
-        """Return why each file cannot be written, by what it is called."""
+    def _problems_of_files(self) -> list[str]:
+        """Return a sentence for each file that cannot be written."""
         crew, description = self._running, self.describe()
-        failures = {"the ingress log": description.ingress.failure}
+        problems = {"the ingress log": description.ingress.problem}
         for topic in description.topics:
             for number, queue in enumerate(topic.partitions):
-                failures[f"partition {number} of topic '{topic.topic_id}'"] = queue.failure
+                problems[f"partition {number} of topic '{topic.topic_id}'"] = queue.problem
         for topic_id, journal in crew.journals.items():
             trouble = self._ask(journal, DescribeTrouble())
-            failures[f"the offsets file of topic '{topic_id}'"] = trouble
-        failures["TPC.log"] = self._ask(crew.registry, DescribeTrouble())
-        return failures
+            problems[f"the offsets file of topic '{topic_id}'"] = trouble
+        problems["TPC.log"] = self._ask(crew.registry, DescribeTrouble())
+        return [f"{name} {problem}" for name, problem in problems.items() if problem]

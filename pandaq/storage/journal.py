@@ -74,6 +74,10 @@ class Journal:
         self._size += len(data)
         self.offsets.update(updates)
 
+    def problem(self) -> str | None:
+        """Return in words what keeps the file from being written, None where nothing does."""
+        return self.guard.problem(lambda: self.record({}))
+
     def close(self) -> None:
         """Close the file; closing twice is fine."""
         self._file.close()

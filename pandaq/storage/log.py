@@ -88,10 +88,15 @@ class Log:
 
     def sync(self) -> None:
         """Make all lines durable. An error closes the log for writing."""
-        with self.guard.writing():
+        with self.guard.checking():
             if self._dirty and self._active:
                 must_succeed(self._active.sync)
         self._dirty = False
+
+    def try_to_write(self) -> None:
+        """Write what no reader sees, and take it back."""
+        with self.guard.writing():
+            self._segment_to_write().try_to_write()
 
     def cut(self, offset: int) -> None:
         """Drop every line behind `offset`, at a start. Raises `OSError`."""

@@ -98,7 +98,7 @@ class Queue:
 
         None that holds anything behind `end`. Raises `StorageFailed`.
         """
-        with self.log.guard.writing():
+        with self.log.guard.checking():
             sealed = self.log.sealed()
         size, read = self.log.active_bytes, self.offsets.read
         through = expired_through(sealed, size, read, retention, now_ms)
@@ -109,13 +109,12 @@ class Queue:
 
         Raises `StorageFailed`, after which it may be tried again.
         """
-        with self.log.guard.writing():
+        with self.log.guard.checking():
             return self.log.release(offset)
 
-    @property
-    def failure(self) -> str | None:
-        """Why the log is closed for writing, None where it is not."""
-        return self.log.guard.failure
+    def problem(self) -> str | None:
+        """Return in words what keeps the log from being written, None where nothing does."""
+        return self.log.guard.problem(self.log.try_to_write)
 
     def close(self) -> None:
         """Close the log; does not sync."""

@@ -14,12 +14,15 @@ from pandaq.records import LineFormat
 from pandaq.storage.block import Block, blocks_of
 from pandaq.storage.disk import Disk, File
 from pandaq.storage.findings import Damage, Finding, Note
+from pandaq.storage.guard import must_succeed
 from pandaq.storage.index import Index, IndexDamaged, IndexEntry, encode_entry
 from pandaq.storage.rebuild import Rebuilt, rebuild
 from pandaq.storage.whole import write_whole
 
 T = TypeVar("T")
 
+TRIAL_BYTES: Final = 64 * 1024
+"""To see whether there is room again, so much is written."""
 PIECE_BYTES: Final = 256 * 1024
 """Blocks are written in pieces of about this size."""
 
@@ -96,6 +99,13 @@ class Segment:
         self.size = position
         self.last += len(lines)
         return blocks
+
+    def try_to_write(self) -> None:
+        """Write behind `size` and take it back; where it is cut short, it is a torn append."""
+        try:
+            self._file.write(self.size, b"?" * TRIAL_BYTES)
+        finally:
+            must_succeed(lambda: self._file.truncate(self.size))
 
     def take_back(self) -> None:
         """Remove what an append that failed may have written behind `size`, durably."""

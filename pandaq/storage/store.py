@@ -64,6 +64,13 @@ class AssignmentLog:
         with self._guard.writing():
             write_tpc_log(self._disk, self._path, assignments)
 
+    def problem(self, assignments: Iterable[Assignment]) -> str | None:
+        """Return in words what keeps the file from being written, None where nothing does.
+
+        `assignments` are those that hold, to be written again after a refusal.
+        """
+        return self._guard.problem(lambda: self.write(assignments))
+
 
 @dataclass(slots=True)
 class Store:

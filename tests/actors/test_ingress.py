@@ -156,7 +156,7 @@ class TestFaults:
         with pytest.raises(StorageFailed):
             appended(ingress, "c")
         assert read(ingress) == ["before"]
-        assert ingress.on_receive(DescribeQueue()).failure
+        assert ingress.on_receive(DescribeQueue()).problem
 
     def test_a_flush_that_fails_wakes_nobody_who_waits_for_arrivals(
         self, ingress: Ingress, disk: SimulatedDisk
@@ -334,5 +334,5 @@ class TestReadingAndLettingGo:
     def test_it_describes_itself(self, ingress: Ingress) -> None:
         appended(ingress, "a", "b")
         ingress.on_receive(Commit(1))
-        description = QueueDescription(Offsets(2, 1), buffer_size=0, failure=None)
+        description = QueueDescription(Offsets(2, 1), buffer_size=0, problem=None)
         assert ingress.on_receive(DescribeQueue()) == description

@@ -341,7 +341,7 @@ class TestSyncing:
                 call()
             assert raised.value.closed
         assert ids(read(partition)) == list("abc")
-        assert partition.on_receive(DescribeQueue()).failure
+        assert partition.on_receive(DescribeQueue()).problem
         assert partition.on_receive(Commit(2)) == Offsets(3, 2)
 
 

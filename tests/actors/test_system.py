@@ -393,12 +393,48 @@ class TestFaults:
         run.append(*FIRST)
         run.disk.capacity_bytes = run.disk.used_bytes + 10
         assert run.cycle() is Outcome.BLOCKED
-        (problem,) = run.system.problems()
-        assert "partition_0.log" in problem
+        file, routing = run.system.problems()
+        assert file.startswith("partition 0 of topic 'orders' cannot be written (")
+        assert "partition_0.log" in routing
         run.disk.capacity_bytes = None
         assert run.cycle() is Outcome.IDLE
         assert run.system.problems() == []
         assert run.read(0) == FIRST
+
+    @pytest.mark.parametrize(
+        ("path", "name"),
+        [
+            (INGRESS_LOG, "the ingress log"),
+            (JOURNAL, "the offsets file of topic 'orders'"),
+            (TPC_LOG, "TPC.log"),
+        ],
+    )
+    def test_a_refused_write_is_a_problem_until_there_is_room_though_nobody_tries_again(
+        self, run: Run, path: Path, name: str
+    ) -> None:
+        run.append(*FIRST)
+        run.cycle()
+        no_room = OSError(errno.ENOSPC, "no room")
+        run.disk.fail(
+            "write", lambda written: written.name.startswith(path.name), error=no_room, times=None
+        )
+        for call in (
+            lambda: run.append("more"),
+            lambda: run.system.register("orders", "ann"),
+            lambda: run.system.commit("orders", 0, "ann", 1),
+        ):
+            with suppress(StorageFull):
+                call()
+        for _ in range(2):
+            (problem,) = run.system.problems()
+            assert problem.startswith(f"{name} cannot be written (")
+            assert "no room" in problem
+        run.disk.heal()
+        assert run.system.problems() == []
+        before = run.read(0)
+        run.append("more")
+        run.cycle()
+        assert run.read(0)[: len(before)] == before
 
     @pytest.mark.parametrize(
         ("path", "name"),

@@ -81,3 +81,43 @@ def test_what_the_disk_did_not_raise_is_left_as_it_is(
         must_succeed(lambda: failing(error))
     assert raised.value is error
     assert guard.failure is None
+
+
+class TestTrouble:
+    """What was refused is remembered until a write succeeds."""
+
+    def refused(self, guard: WriteGuard) -> None:
+        with pytest.raises(StorageFull), guard.writing():
+            failing(OSError(errno.ENOSPC, "no room"))
+
+    def test_a_refused_write_is_trouble_until_one_succeeds(self, guard: WriteGuard) -> None:
+        self.refused(guard)
+        assert "no room" in str(guard.trouble)
+        with guard.checking():
+            pass
+        assert "no room" in str(guard.trouble)
+        with guard.writing():
+            pass
+        assert guard.trouble is None
+
+    def test_who_asks_for_the_problem_has_it_tried_again(self, guard: WriteGuard) -> None:
+        tried = []
+
+        def write() -> None:
+            with guard.writing():
+                tried.append(1)
+
+        assert guard.problem(write) is None
+        assert tried == []
+        self.refused(guard)
+        assert guard.problem(lambda: self.refused(guard)) == (
+            "cannot be written ([Errno 28] no room); make room, or check the disk"
+        )
+        assert guard.problem(write) is None
+        assert tried == [1]
+
+    def test_what_is_closed_is_not_tried_again(self, guard: WriteGuard) -> None:
+        with pytest.raises(StorageFailed), guard.writing():
+            must_succeed(lambda: failing(OSError(errno.EIO, "broken")))
+        problem = guard.problem(lambda: pytest.fail("tried"))
+        assert problem == "is closed for writing ([Errno 5] broken); check the disk, then restart"
