@@ -133,9 +133,9 @@ class Broker(ThreadActor):
 
         The checkpoint comes after the syncs: a crash before it repeats routing, never loses it.
         """
-        ends = {key: end for topic in self._ask_topics(Sync()) for key, end in topic.items()}
+        partitions = {key: it for topic in self._ask_topics(Sync()) for key, it in topic.items()}
         ingress = ask(self._ingress, DescribeQueue(), self._timeout_s).offsets
-        self._checkpoints.write(ingress, ends)
+        self._checkpoints.write(ingress, partitions)
         self._unsynced_bytes = 0
         ask(self._ingress, Release(ingress.read), self._timeout_s)
 

@@ -115,9 +115,9 @@ class Ingress(ThreadActor):
             self._backlog_bytes -= self._backlog.popleft()[1]
         return self._queue.offsets
 
-    def _sync(self) -> dict[str, int]:
+    def _sync(self) -> dict[str, Offsets]:
         self._queue.sync()
-        return {"ingress": self._queue.offsets.log_end}
+        return {"ingress": self._queue.offsets}
 
     def _await_arrival(self) -> Reply[None]:
         reply: Reply[None] = Reply()

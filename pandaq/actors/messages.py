@@ -100,8 +100,8 @@ class AppendRouted(Ask[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Sync(Ask[Mapping[str, int]]):
-    """Make the log durable; the answer is its logEndOffset by its key (see `journal`)."""
+class Sync(Ask[Mapping[str, Offsets]]):
+    """Make the log durable; the answer is its offsets by its key (see `journal`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,9 +140,9 @@ class Partition(ThreadActor):
             self._queue.commit(offset)
         return offsets
 
-    def _sync(self) -> dict[str, int]:
+    def _sync(self) -> dict[str, Offsets]:
         self._queue.sync()
-        return {self._key: self._queue.offsets.log_end}
+        return {self._key: self._queue.offsets}
 
     def _retain(self, end: int) -> int:
         """Delete what may go; what goes uncommitted counts as read, and that is written first."""

@@ -15,6 +15,7 @@ from pandaq.actors.messages import (
     Sync,
 )
 from pandaq.actors.thread import ThreadActor
+from pandaq.offsets import Offsets
 from pandaq.records import keys_of
 from pandaq.routing import partitions_for
 
@@ -57,9 +58,9 @@ class Topic(ThreadActor):
         ]
         ask_all(asks, self._ask_timeout_s)
 
-    def _sync(self) -> Mapping[str, int]:
+    def _sync(self) -> Mapping[str, Offsets]:
         asks = [(partition, Sync()) for partition in self._partitions]
-        return {k: v for ends in ask_all(asks, self._ask_timeout_s) for k, v in ends.items()}
+        return {k: v for found in ask_all(asks, self._ask_timeout_s) for k, v in found.items()}
 
     def _describe(self) -> Sequence[QueueDescription]:
         asks = [(partition, DescribeQueue()) for partition in self._partitions]

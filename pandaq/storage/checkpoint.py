@@ -1,11 +1,12 @@
-"""The checkpoint: how far the ingress log is in the partitions, and where those ended then.
+"""The checkpoint: how far the ingress log is in the partitions, and how those were then.
 
     ingress|logEndOffset|readOffset
-    {topicId}_partition_{N}|logEndOffset        a line for every partition
+    {topicId}_partition_{N}|logEndOffset|readOffset        a line for every partition
 
 One file, replaced in one step, says: all ingress messages up to readOffset are in the partitions,
 durably, and then the partitions ended here. What stands behind these ends at a start comes again
-from the ingress log.
+from the ingress log. The partitions' readOffsets count only where their own file has lost them;
+a checkpoint of an older version has none.
 """
 
 from collections.abc import Mapping
@@ -19,16 +20,20 @@ from pandaq.storage.sealed import read_sealed, write_sealed
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The ingress log's offsets, and the end of each partition by its key."""
+    """The offsets of the ingress log, and of each partition by its key."""
 
     ingress: Offsets
-    ends: Mapping[str, int]
+    partitions: Mapping[str, Offsets]
+
+    def end_of(self, key: str) -> int:
+        """Return where a partition ended; 0 for one that was not there."""
+        return self.partitions.get(key, Offsets()).log_end
 
 
 def write_checkpoint(disk: Disk, path: Path, checkpoint: Checkpoint) -> None:
     """Put the checkpoint in place, durably. Raises `OSError`, `SyncFailed`."""
     lines = [f"ingress|{checkpoint.ingress.log_end}|{checkpoint.ingress.read}"]
-    lines += [f"{key}|{end}" for key, end in checkpoint.ends.items()]
+    lines += [f"{key}|{each.log_end}|{each.read}" for key, each in checkpoint.partitions.items()]
     write_sealed(disk, path, lines)
 
 
@@ -38,6 +43,9 @@ def read_checkpoint(disk: Disk, path: Path) -> Checkpoint | None:
     if not lines:
         return None
     first, *rest = lines
-    _, log_end, read = first.split("|")
-    ends = {key: int(end) for key, end in (line.rsplit("|", 1) for line in rest)}
-    return Checkpoint(Offsets(int(log_end), int(read)), ends)
+    partitions = {}
+    for line in rest:
+        key, *numbers = line.split("|")
+        partitions[key] = Offsets(*map(int, numbers))
+    _, *numbers = first.split("|")
+    return Checkpoint(Offsets(*map(int, numbers)), partitions)

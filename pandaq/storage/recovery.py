@@ -131,7 +131,7 @@ class _Recovery:
             self._ingress.release(self._checkpoint.ingress.read)
         retentions = {topic.id: topic.retention for topic in self._config.topics}
         for (topic_id, partition_id), log in self._logs.items():
-            end = self._checkpoint.ends.get(partition_key(topic_id, partition_id), 0)
+            end = self._checkpoint.end_of(partition_key(topic_id, partition_id))
             done = min(end, self._read_offset(topic_id, partition_id))
             if topic_id in retentions:
                 retention, now_ms = retentions[topic_id], self._clock()
@@ -217,6 +217,7 @@ class _Recovery:
             journal = Journal(self._disk, self._datadir.offsets_file(topic_id))
             self._journals[topic_id] = journal
             self._findings += journal.findings
+            self._restore_commits(topic_id, journal, partition_ids)
         for partition_id in partition_ids:
             path = self._datadir.partition_log(topic_id, partition_id)
             log = self._open_log(path, LineFormat.partition(topic_id, partition_id))
@@ -224,7 +225,7 @@ class _Recovery:
             # Without a checkpoint at least behind what is committed, or nobody would see it.
             end = max(log.end, self._read_offset(topic_id, partition_id))
             if checkpoint:
-                end = checkpoint.ends.get(partition_key(topic_id, partition_id), 0)
+                end = checkpoint.end_of(partition_key(topic_id, partition_id))
                 if self._has_more(log, end, (topic_id, partition_id)):
                     self._tails[topic_id, partition_id] = Tail(log, end)
                     end = max(end, log.end)
@@ -245,8 +246,20 @@ class _Recovery:
                 log.cut(end)
             self._pass_over(log, end)
         if journal.is_new and any(self._logs[topic_id, number].end for number in partition_ids):
-            text = "missing; its partitions are read from their start"
+            where = "where the checkpoint has them" if self._checkpoint else "their start"
+            text = f"missing; its partitions are read from {where}"
             self._found(Note(journal.path, text, is_damage=True))
+
+    def _restore_commits(self, topic_id: str, journal: Journal, partition_ids: range) -> None:
+        """Let no readOffset be lower than the checkpoint has it: it was written after them all."""
+        for partition_id in partition_ids:
+            key = partition_key(topic_id, partition_id)
+            before = journal.read_offset(key)
+            offsets = self._checkpoint.partitions.get(key) if self._checkpoint else None
+            if offsets and before < offsets.read:
+                text = f"says {before} for partition {partition_id}; the checkpoint has it read "
+                self._found(Note(journal.path, f"{text}up to {offsets.read}", is_damage=True))
+                journal.record({key: offsets})
 
     def _has_more(self, log: Log, end: int, partition: Partition) -> bool:
         """Tell whether a log may have messages behind `end` that will not come again."""
@@ -276,8 +289,11 @@ class _Recovery:
         checkpoints = Checkpoints(self._disk, self._datadir)
         for log in (ingress, *self._logs.values()):
             log.sync()
-        ends = {partition_key(*partition): log.end for partition, log in self._logs.items()}
-        checkpoints.write(Offsets(ingress.end, ingress.end), ends)
+        partitions = {
+            partition_key(*partition): Offsets(log.end, self._read_offset(*partition))
+            for partition, log in self._logs.items()
+        }
+        checkpoints.write(Offsets(ingress.end, ingress.end), partitions)
         ingress.release(ingress.end)
         return checkpoints
 

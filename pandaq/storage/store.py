@@ -41,14 +41,14 @@ class Checkpoints:
         self.ends: Mapping[str, int] = {}
         """The ends, by key, that the last checkpoint names."""
 
-    def write(self, ingress: Offsets, ends: Mapping[str, int]) -> None:
-        """Say that all up to `ingress.read` is in the partitions, durably, ending at `ends`.
+    def write(self, ingress: Offsets, partitions: Mapping[str, Offsets]) -> None:
+        """Say that all up to `ingress.read` is in the partitions, durably, with these offsets.
 
         Raises `StorageFull`, after which the last checkpoint still holds, and `StorageFailed`.
         """
         with self._guard.writing():
-            write_checkpoint(self._disk, self._path, Checkpoint(ingress, ends))
-        self.ends = ends
+            write_checkpoint(self._disk, self._path, Checkpoint(ingress, partitions))
+        self.ends = {key: offsets.log_end for key, offsets in partitions.items()}
 
 
 class AssignmentLog:

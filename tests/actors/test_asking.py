@@ -93,9 +93,9 @@ def test_an_answer_that_comes_later_can_be_an_error() -> None:
 
 
 def test_all_answers_come_in_the_order_of_the_asks() -> None:
-    ends = [{"a": 1}, {"b": 2}, {"c": 3}]
-    refs = [answering(end) for end in ends]
-    assert ask_all([(ref, Sync()) for ref in refs], TIMEOUT_S) == ends
+    answers = [{name: Offsets(number)} for number, name in enumerate("abc")]
+    refs = [answering(each) for each in answers]
+    assert ask_all([(ref, Sync()) for ref in refs], TIMEOUT_S) == answers
     assert ask_all([], TIMEOUT_S) == []
 
 

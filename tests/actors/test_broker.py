@@ -97,7 +97,7 @@ class Scene:
                 case DescribeQueue():
                     return QueueDescription(Offsets(9, self.batch.start_offset), 0, None)
                 case Sync():
-                    return {} if name == "ingress" else {partition_key(name, 0): 5}
+                    return {} if name == "ingress" else {partition_key(name, 0): Offsets(5, 4)}
                 case _:
                     return None
 
@@ -225,7 +225,9 @@ class TestWhatIsDue:
         checkpoint = read_checkpoint(disk.power_loss_worst(), CHECKPOINT)
         assert checkpoint
         assert checkpoint.ingress == Offsets(9, 3)
-        assert checkpoint.ends == {"orders_partition_0": 5, "events_partition_0": 5}
+        assert checkpoint.partitions == dict.fromkeys(
+            ("orders_partition_0", "events_partition_0"), Offsets(5, 4)
+        )
 
     def test_nothing_new_needs_no_checkpoint(self, store: Store) -> None:
         scene = Scene(store, small_config(checkpoint_bytes=1), PENDING)
@@ -307,7 +309,7 @@ class TestWhatIsDue:
         monkeypatch.setattr(broker_module, "RETENTION_INTERVAL_S", 0)
         scene = Scene(store, small_config(), PENDING)
         ends = {"orders_partition_0": 7}
-        store.checkpoints.write(Offsets(), ends)
+        store.checkpoints.write(Offsets(), {"orders_partition_0": Offsets(7, 3)})
         if fails:
             scene.failures["orders"] = StorageFull("a.log")
         scene.cycle()

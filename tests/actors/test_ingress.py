@@ -123,7 +123,7 @@ class TestGroupCommit:
         syncs = disk.syncs[INGRESS_LOG]
         appended(ingress, "a")
         assert disk.syncs[INGRESS_LOG] == syncs
-        assert ingress.on_receive(Sync()) == {"ingress": 1}
+        assert ingress.on_receive(Sync()) == {"ingress": Offsets(1)}
         assert disk.syncs[INGRESS_LOG] == syncs + 1
 
 

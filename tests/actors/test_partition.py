@@ -328,7 +328,7 @@ class TestSyncing:
         self, partition: Partition, disk: SimulatedDisk
     ) -> None:
         append(partition, "abc")
-        assert partition.on_receive(Sync()) == {KEY: 3}
+        assert partition.on_receive(Sync()) == {KEY: Offsets(3)}
         assert disk.power_loss_worst().files()[LOG].count(b"\n") == 3
 
     def test_after_a_failed_sync_nothing_is_appended_and_reads_go_on(

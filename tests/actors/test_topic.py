@@ -57,12 +57,12 @@ def test_where_one_partition_fails_the_others_have_theirs_and_the_asker_hears() 
 
 
 def test_a_sync_gives_the_ends_of_all_partitions() -> None:
-    topic = topic_of(answering({"a": 1}), answering({"b": 2}))
-    assert topic.on_receive(Sync()) == {"a": 1, "b": 2}
+    topic = topic_of(answering({"a": Offsets(1)}), answering({"b": Offsets(2)}))
+    assert topic.on_receive(Sync()) == {"a": Offsets(1), "b": Offsets(2)}
 
 
 def test_a_sync_that_one_partition_fails_has_failed() -> None:
-    topic = topic_of(answering({"a": 1}), failing(StorageFailed("b", "broken")))
+    topic = topic_of(answering({"a": Offsets(1)}), failing(StorageFailed("b", "broken")))
     with pytest.raises(StorageFailed):
         topic.on_receive(Sync())
 

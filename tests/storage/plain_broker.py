@@ -97,9 +97,9 @@ class PlainBroker:
         store = self.store
         for queue in self.queues().values():
             queue.log.sync()
-        ends = {partition_key(*key): queue.log.end for key, queue in self.queues().items()}
+        partitions = {partition_key(*key): queue.offsets for key, queue in self.queues().items()}
         offsets = store.ingress.offsets
-        store.checkpoints.write(offsets, ends)
+        store.checkpoints.write(offsets, partitions)
         store.ingress.log.release(offsets.read)
 
     def commit(self, topic_id: str, partition_id: int, offset: int) -> None:

@@ -8,12 +8,23 @@ import pytest
 
 from pandaq.offsets import Offsets
 from pandaq.storage.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from pandaq.storage.sealed import write_sealed
 from tests.simulated_disk import SimulatedDisk
 
 FOLDER = Path("/data")
 PATH = FOLDER / "ingress_metadata.log"
-OLD = Checkpoint(Offsets(10, 8), {"orders_partition_0": 5, "events_partition_0": 3})
-NEW = Checkpoint(Offsets(20, 20), {"orders_partition_0": 12, "events_partition_0": 8})
+
+
+def partitions(orders: Offsets, events: Offsets) -> dict[str, Offsets]:
+    return {"orders_partition_0": orders, "events_partition_0": events}
+
+
+OLD = Checkpoint(
+    Offsets(10, 8), {"orders_partition_0": Offsets(5, 2), "events_partition_0": Offsets(3)}
+)
+NEW = Checkpoint(
+    Offsets(20, 20), {"orders_partition_0": Offsets(12, 9), "events_partition_0": Offsets(8)}
+)
 
 
 class Stop(BaseException):
@@ -43,7 +54,13 @@ def test_the_lines_are_as_the_format_has_it(disk: SimulatedDisk) -> None:
     write_checkpoint(disk, PATH, OLD)
     first, second, third, _ = disk.files()[PATH].decode().splitlines()
     assert first == "ingress|10|8"
-    assert (second, third) == ("orders_partition_0|5", "events_partition_0|3")
+    assert (second, third) == ("orders_partition_0|5|2", "events_partition_0|3|0")
+
+
+def test_one_without_read_offsets_is_read(disk: SimulatedDisk) -> None:
+    write_sealed(disk, PATH, ["ingress|10|8", "orders_partition_0|5"])
+    found = read_checkpoint(disk, PATH)
+    assert found == Checkpoint(Offsets(10, 8), {"orders_partition_0": Offsets(5)})
 
 
 def test_there_may_be_no_partitions(disk: SimulatedDisk) -> None:

@@ -290,8 +290,30 @@ class TestSmallFiles:
         delete(disk, "topics/topic_orders/orders_partition_metadata.log")
         broker = PlainBroker(disk, small_config())
         path = ORDERS / "orders_partition_metadata.log"
-        assert f"{path}: missing; its partitions are read from their start" in broker.told()
+        assert (
+            f"{path}: missing; its partitions are read from where the checkpoint has them"
+            in broker.told()
+        )
         assert ids_of(broker).keys() == SENT
+
+    @pytest.mark.parametrize("damage", ["damaged", "missing"])
+    def test_lost_offsets_are_those_of_the_checkpoint_and_said(self, damage: str) -> None:
+        disk = LIVED.kill()
+        PlainBroker(disk, small_config()).stop()
+        path = ORDERS / "orders_partition_metadata.log"
+        if damage == "missing":
+            delete(disk, path.name)
+        else:
+            flip(disk, path, 20, 1)
+        broker = PlainBroker(disk, small_config())
+        assert (
+            f"{path}: says 0 for partition 0; the checkpoint has it read up to 10" in broker.told()
+        )
+        check_all_is_there(broker)
+        broker.store.close()
+        again = PlainBroker(disk, small_config())
+        check_all_is_there(again)
+        assert again.told() == []
 
     def test_damaged_offsets_are_said_and_lose_no_message(self) -> None:
         path = ORDERS / "orders_partition_metadata.log"

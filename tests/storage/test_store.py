@@ -13,7 +13,11 @@ from pandaq.storage.tpc_log import Assignment, read_tpc_log
 from tests.simulated_disk import SimulatedDisk
 from tests.storage.plain_broker import DATA, PlainBroker, small_config
 
-ENDS = {"orders_partition_0": 4, "orders_partition_1": 2, "events_partition_0": 0}
+PARTITIONS = {
+    "orders_partition_0": Offsets(4, 1),
+    "orders_partition_1": Offsets(2),
+    "events_partition_0": Offsets(),
+}
 ALICE, BOB = Assignment("orders", 0, "alice"), Assignment("orders", 1, "bob")
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -32,22 +36,22 @@ class TestCheckpoints:
     def test_a_checkpoint_is_durable_when_it_is_written(
         self, disk: SimulatedDisk, store: Store
     ) -> None:
-        store.checkpoints.write(Offsets(9, 6), ENDS)
+        store.checkpoints.write(Offsets(9, 6), PARTITIONS)
         found = read_checkpoint(disk.power_loss_worst(), store.datadir.checkpoint)
-        assert found == Checkpoint(Offsets(9, 6), ENDS)
+        assert found == Checkpoint(Offsets(9, 6), PARTITIONS)
 
     def test_without_room_the_last_one_holds_and_it_may_be_tried_again(
         self, disk: SimulatedDisk, store: Store
     ) -> None:
-        store.checkpoints.write(Offsets(9, 6), ENDS)
+        store.checkpoints.write(Offsets(9, 6), PARTITIONS)
         disk.fail("write", error=NO_ROOM)
         with pytest.raises(StorageFull):
-            store.checkpoints.write(Offsets(10, 10), ENDS)
+            store.checkpoints.write(Offsets(10, 10), PARTITIONS)
         path = store.datadir.checkpoint
-        assert read_checkpoint(disk.kill(), path) == Checkpoint(Offsets(9, 6), ENDS)
+        assert read_checkpoint(disk.kill(), path) == Checkpoint(Offsets(9, 6), PARTITIONS)
         assert not disk.exists(path.with_name(path.name + ".tmp"))
-        store.checkpoints.write(Offsets(10, 10), ENDS)
-        assert read_checkpoint(disk.kill(), path) == Checkpoint(Offsets(10, 10), ENDS)
+        store.checkpoints.write(Offsets(10, 10), PARTITIONS)
+        assert read_checkpoint(disk.kill(), path) == Checkpoint(Offsets(10, 10), PARTITIONS)
 
     @pytest.mark.parametrize("operation", ["sync", "sync_folder"])
     def test_after_a_failed_sync_none_is_written_any_more(
@@ -56,7 +60,7 @@ class TestCheckpoints:
         disk.fail(operation)  # type: ignore[arg-type]
         for _ in range(2):
             with pytest.raises(StorageFailed) as caught:
-                store.checkpoints.write(Offsets(9, 6), ENDS)
+                store.checkpoints.write(Offsets(9, 6), PARTITIONS)
             assert caught.value.closed
             assert str(store.datadir.checkpoint) in str(caught.value)
 

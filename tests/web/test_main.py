@@ -88,7 +88,7 @@ class TestStop:
         checkpoint = read_checkpoint(LocalDisk(), path)
         assert checkpoint
         assert checkpoint.ingress.read == checkpoint.ingress.log_end == 2000
-        assert sum(checkpoint.ends.values()) == 2000
+        assert sum(each.log_end for each in checkpoint.partitions.values()) == 2000
         with BrokerProcess(tmp_path) as broker:
             assert message_ids(broker) == list(range(2000))
             assert " 0 messages routed" in broker.said
