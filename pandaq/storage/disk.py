@@ -146,7 +146,11 @@ class LocalDisk:
 
     def open(self, path: Path, *, create: bool = False, read_only: bool = False) -> LocalFile:
         """Open a file."""
-        return LocalFile(path, create=create, read_only=read_only)
+        is_new = create and not path.exists()
+        file = LocalFile(path, create=create, read_only=read_only)
+        if is_new:
+            _hand_over(path)
+        return file
 
     def exists(self, path: Path) -> bool:
         """Tell whether there is a file or folder."""
@@ -164,6 +168,7 @@ class LocalDisk:
         if not folder.is_dir():
             self.make_folder(folder.parent)
             folder.mkdir(exist_ok=True)
+            _hand_over(folder)
         elif not os.access(folder.parent, os.R_OK):
             return  # Somebody else's folder, made by somebody else: not ours to sync.
         # Also where it was there: a run that was killed may have made it and not synced it.
@@ -194,11 +199,18 @@ class LocalDisk:
 
     def lock(self, path: Path) -> Lock | None:
         """Take the lock, or return None where somebody else has it."""
+        is_new = not path.exists()
         lock = filelock.FileLock(path, timeout=0)
         try:
             lock.acquire()
         except filelock.Timeout:
             return None
+        except PermissionError:
+            if _is_held(path):
+                return None  # by another user, whose file we may not write
+            raise
+        if is_new:
+            _hand_over(path)
         return lock
 
 
@@ -213,6 +225,30 @@ def raise_open_files_limit() -> None:
         hard = min(hard, 10_240)  # macOS says "unlimited" and means OPEN_MAX.
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _hand_over(path: Path) -> None:
+    """Give what root has just made to the owner of its folder, whose broker shall open it."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return
+    owner = path.parent.stat()
+    os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _is_held(path: Path) -> bool:
+    """Tell whether somebody holds a lock whose file may only be read."""
+    if sys.platform == "win32" or not os.access(path, os.R_OK):
+        return False
+    import fcntl  # noqa: PLC0415  (POSIX only)
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _sync(descriptor: int) -> None:

@@ -1,6 +1,7 @@
 """The real disk and the simulated one keep the same contract; the simulated one also crashes."""
 
 import errno
+import os
 import random
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import filelock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -285,6 +287,21 @@ class TestContract:
         for lock in locks:
             assert lock is not None
             lock.release()
+
+    def test_a_lock_of_another_user_is_seen(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lock = LocalDisk().lock(tmp_path / "lock")
+        assert lock is not None
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EACCES, "not yours")
+
+        monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+        assert LocalDisk().lock(tmp_path / "lock") is None
+        lock.release()
+        with pytest.raises(PermissionError):
+            LocalDisk().lock(tmp_path / "lock")
 
     def test_a_lock_keeps_another_process_out_and_ends_with_it(self, tmp_path: Path) -> None:
         take = (
@@ -801,3 +818,24 @@ class TestSeenFromOutside:
         synced_log(disk, b"abc")
         with pytest.raises(ValueError, match="no 2 bytes at 2"):
             disk.corrupt(LOG, 2, b"XY")
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() != 0, reason="only root can give files away"
+)
+def test_what_root_makes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12_345, 23_456)
+    disk = LocalDisk()
+    disk.make_folder(tmp_path / "a" / "b")
+    disk.open(tmp_path / "a" / "b" / "file", create=True).close()
+    lock = disk.lock(tmp_path / "lock")
+    assert lock is not None
+    lock.release()
+    write_whole(disk, tmp_path / "whole", b"1")
+    for path in tmp_path.rglob("*"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (12_345, 23_456), path
+    there = tmp_path / "there"
+    there.touch()
+    os.chown(there, 1, 1)
+    disk.open(there, create=True).close()
+    assert there.stat().st_uid == 1
