@@ -19,7 +19,12 @@ from typing import Final
 from pandaq.errors import DataDirError
 from pandaq.storage.config_log import write_config_log
 from pandaq.storage.disk import Disk, Lock
-from pandaq.storage.ownership import WIPE_MARK, is_data_directory, is_ingress_log
+from pandaq.storage.ownership import (
+    WIPE_MARK,
+    is_data_directory,
+    is_ingress_log,
+    may_be_ingress_log,
+)
 from pandaq.storage.whole import write_whole
 
 _TOPIC_FOLDER: Final = re.compile(r"topic_(.+)")
@@ -71,6 +76,7 @@ class DataDir:
             self._acquire(self._lock_file)
             if self.ingress_log.parent != self.root:
                 self._acquire_ingress_log()
+            self._check_ingress_log()
         except OSError as error:
             self.release()
             raise DataDirError(
@@ -188,6 +194,15 @@ class DataDir:
             self.release()
             raise DataDirError(
                 f"{path} is no write-ahead log of Panda-Q; choose another INGRESS_LOG_FILE"
+            )
+
+    def _check_ingress_log(self) -> None:
+        """Refuse a file in the ingress log's place that never was one: a start would empty it."""
+        if not may_be_ingress_log(self._disk, self.ingress_log):
+            self.release()
+            raise DataDirError(
+                f"{self.ingress_log} is no write-ahead log of Panda-Q, though it stands in the "
+                "place of one; put the right one there, or move this one away"
             )
 
     def _acquire(self, path: Path) -> None:

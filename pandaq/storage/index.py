@@ -72,6 +72,14 @@ def decode_entry(data: bytes) -> IndexEntry | None:
     return IndexEntry._make(_FIELDS.unpack(fields))
 
 
+def decode_entries(data: bytes) -> list[IndexEntry | None]:
+    """Return the entries of an index, None in place of a damaged one."""
+    return [
+        decode_entry(data[start : start + ENTRY_BYTES])
+        for start in range(0, len(data), ENTRY_BYTES)
+    ]
+
+
 class Index:
     """The entries of one segment, in a file; only a window of them is in memory."""
 
@@ -125,11 +133,7 @@ class Index:
 
     def entries(self) -> list[IndexEntry | None]:
         """Return all entries, None in place of a damaged one."""
-        data = self._file.read(0, self._count * ENTRY_BYTES)
-        return [
-            decode_entry(data[start : start + ENTRY_BYTES])
-            for start in range(0, len(data), ENTRY_BYTES)
-        ]
+        return decode_entries(self._file.read(0, self._count * ENTRY_BYTES))
 
     def sync(self) -> None:
         """Make the index durable."""

@@ -9,12 +9,14 @@ from typing import Final
 
 from pandaq.records import LineFormat
 from pandaq.storage.disk import Disk
+from pandaq.storage.index import decode_entries
 from pandaq.storage.sealed import unseal
 from pandaq.storage.whole import read_whole
 
 WIPE_MARK: Final = "wipe.pending"
 _SEALED_FILES: Final = ("config.log", "ingress_metadata.log", "TPC.log")
 _PARTITION_FILE: Final = re.compile(r"partition_\d+\.log")
+_BEGINNING: Final = re.compile(rb"\0|[\w.-]{1,200}(\|\d+\||\|\d*\Z|\Z)|\Z")
 _FIRST_LINE_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -44,6 +46,31 @@ def is_ingress_log(disk: Disk, path: Path) -> bool:
         file.close()
     first_line = beginning.partition(b"\n")[0]
     return not beginning or LineFormat.ingress("any").offset_of(first_line) is not None
+
+
+def may_be_ingress_log(disk: Disk, path: Path) -> bool:
+    """Tell whether an ingress log may have become this file by a crash or by damage.
+
+    Then it begins as a line of one, or with the zeros of what never reached the disk, or it has a
+    line further on, or is as long as its index says. Raises `OSError`.
+    """
+    if not disk.exists(path):
+        return True
+    file = disk.open(path)
+    try:
+        size, beginning = file.size(), file.read(0, _FIRST_LINE_BYTES)
+    finally:
+        file.close()
+    ingress = LineFormat.ingress("any")
+    if _BEGINNING.match(beginning):
+        return True
+    if any(ingress.offset_of(line) is not None for line in beginning.split(b"\n")):
+        return True
+    index = path.with_suffix(".index")
+    if not disk.exists(index):
+        return False
+    ends = {entry.end for entry in decode_entries(read_whole(disk, index)) if entry}
+    return size in ends
 
 
 def _is_sealed(disk: Disk, path: Path) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from pandaq.errors import DataDirError
-from pandaq.storage.ownership import is_data_directory, is_ingress_log
+from pandaq.storage.ownership import is_data_directory, is_ingress_log, may_be_ingress_log
 from tests.simulated_disk import SimulatedDisk
 from tests.storage.plain_broker import PlainBroker, small_config
 
@@ -56,6 +56,36 @@ def test_a_file_that_is_no_ingress_log_is_not_touched(*, reboot: bool) -> None:
         PlainBroker(disk, small_config(ingress_log=ELSEWHERE, reboot=reboot))
     assert disk.files()[ELSEWHERE] == b"thesis"
     assert disk.open_files == disk.held_locks == ()
+
+
+@pytest.mark.parametrize("content", [b"my thesis\n", b"a|b|c\n" * 9, b"\x7fELF" + b"1" * 99])
+def test_another_file_in_the_place_of_the_ingress_log_is_refused_and_not_touched(
+    content: bytes,
+) -> None:
+    disk = SimulatedDisk()
+    broker = PlainBroker(disk, small_config())
+    broker.produce("orders", "m0")
+    broker.store.close()
+    path = DATA / "ingress.log"
+    disk.delete(path)
+    put(disk, path, content)
+    with pytest.raises(DataDirError, match=r"ingress\.log is no write-ahead log .* move this one"):
+        PlainBroker(disk, small_config())
+    assert disk.files()[path] == content
+    assert disk.open_files == disk.held_locks == ()
+
+
+def test_what_never_reached_the_disk_may_be_an_ingress_log() -> None:
+    disk = SimulatedDisk()
+    put(disk, ELSEWHERE, b"\0" * 99 + b"x\n")
+    assert may_be_ingress_log(disk, ELSEWHERE)
+
+
+@pytest.mark.parametrize("length", range(30))
+def test_the_beginning_of_a_first_line_may_be_an_ingress_log(length: int) -> None:
+    disk = SimulatedDisk()
+    put(disk, ELSEWHERE, b'broker_1|1|orders|m0|"a b"'[:length])
+    assert may_be_ingress_log(disk, ELSEWHERE)
 
 
 def test_the_ingress_log_of_another_broker_is_refused() -> None:
