@@ -10,6 +10,7 @@ be done.
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -31,7 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level="INFO", format="%(message)s")
-    return _bench(options) if options.command == "bench" else _look(options)
+    try:
+        code = _bench(options) if options.command == "bench" else _look(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has heard enough. What is still in the buffer must not be tried again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_NOT_DONE
+    return code
 
 
 def _look(options: argparse.Namespace) -> int:
@@ -71,7 +79,7 @@ def _report(found: Inspection, left: Inspection, root: Path) -> Iterable[str]:
         ("lost", found.lost),
     ):
         yield from (f"{label}: {item}" for item in each)
-    yield f"{root}: {left.messages} messages can be read"
+    yield f"{root}: {left.messages} message{'s' * (left.messages != 1)} can be read"
     if found.is_sound:
         yield f"{root}: sound"
     elif left.is_sound:

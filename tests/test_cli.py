@@ -1,6 +1,8 @@
 """`python -m pandaq verify` and `repair`, on real files; and `bench`, on a real broker."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,7 @@ def test_damage_is_told_and_not_touched(data: Path, capsys: pytest.CaptureFixtur
     assert contents(data) == before
     said = capsys.readouterr().out
     assert f"damage: {path}" in said
-    assert "lost: topic 'orders', partition 0: offsets 1 to 1 are lost" in said
+    assert "lost: topic 'orders', partition 0: offset 1 is lost" in said
     assert f"python -m pandaq repair {data}" in said
 
 
@@ -62,11 +64,46 @@ def test_a_repair_sets_the_damage_aside_and_leaves_a_sound_directory(
     assert list((data / "damaged").iterdir())
     assert main(["verify", str(data)]) == 0
     said = capsys.readouterr().out
-    assert "known: topic 'orders', partition 0: offsets 1 to 1 are lost" in said
+    assert "known: topic 'orders', partition 0: offset 1 is lost" in said
     config = Config(topics=[TopicConfig("orders", 1)], data_dir=data)
     with Broker(config) as broker:
         records = broker.read("orders", 0, 100).records()
         assert [record.message_id for record in records] == [f"m{n}" for n in range(1, 12)]
+
+
+def test_what_is_lost_in_one_partition_is_not_known_in_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    with Broker(Config(topics=[TopicConfig("orders", 2)], data_dir=root)) as broker:
+        broker.append("orders", [Message.of(f"m{number}", number) for number in range(40)])
+    for number, code in ((0, 0), (1, 0)):
+        path = root / "topics" / "topic_orders" / f"partition_{number}.log"
+        path.write_bytes(b"\0" * 9 + path.read_bytes()[9:])
+        assert main(["verify", str(root)]) == 1
+        assert f"damage: {path}" in capsys.readouterr().out
+        assert main(["repair", str(root)]) == code
+        assert f"damage: {path}" in capsys.readouterr().out
+
+
+def test_whoever_reads_may_stop(data: Path) -> None:
+    command = [sys.executable, "-m", "pandaq", "verify", str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(20) == 2
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "lost.log").mkdir()
+    assert main(["verify", str(data)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"pandaq: {data} cannot be read: ")
+    assert said.count("\n") == 1
 
 
 def test_a_repair_of_a_sound_directory_does_nothing(data: Path) -> None:

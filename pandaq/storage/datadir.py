@@ -13,6 +13,8 @@ The ingress log may lie elsewhere; its lock is then beside it.
 """
 
 import re
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -25,11 +27,11 @@ from pandaq.storage.ownership import (
     is_ingress_log,
     may_be_ingress_log,
 )
-from pandaq.storage.whole import write_whole
+from pandaq.storage.whole import read_whole, write_whole
 
 _TOPIC_FOLDER: Final = re.compile(r"topic_(.+)")
 _PARTITION_FILE: Final = re.compile(r"partition_(\d+)(\.\d{20})?\.(log|index)(\.tmp)?")
-_SET_ASIDE: Final = re.compile(r".+\.offset-\d+(\.byte-\d+)?(\.tmp)?")
+_SET_ASIDE: Final = re.compile(r".+\.offset-\d+(\.byte-\d+)?(\.\d+)?(\.tmp)?")
 
 
 class DataDir:
@@ -117,9 +119,11 @@ class DataDir:
         for name in self._disk.list(self.topics):
             if match := _TOPIC_FOLDER.fullmatch(name):
                 self.delete_topic(match[1])
-        self._delete_files(self.damaged, _SET_ASIDE)
-        for folder in (self.topics, self.damaged):
-            self._delete_if_empty(folder)
+        for folder in (*map(self.damaged.joinpath, self._disk.list(self.damaged)), self.damaged):
+            if folder == self.damaged or _TOPIC_FOLDER.fullmatch(folder.name):
+                self._delete_files(folder, _SET_ASIDE)
+                self._delete_if_empty(folder)
+        self._delete_if_empty(self.topics)
         self._delete_files(self.ingress_log.parent, self._ingress_file())
         self._delete_files(self.root, _named(self.checkpoint, self.tpc_log, self.lost_log))
         # Says that there are no topics, and that this is a data directory, whatever else is in it.
@@ -135,12 +139,21 @@ class DataDir:
         self._delete_if_empty(folder)
         self._disk.sync_folder(self.topics)
 
-    def set_aside(self, name: str, data: bytes) -> Path:
-        """Keep damaged bytes in the folder `damaged`, and return where. Raises `OSError`."""
-        self._disk.make_folder(self.damaged)
-        path = self.damaged / name
-        write_whole(self._disk, path, data)
-        return path
+    def set_aside(self, name: str, data: bytes, topic_folder: str = "") -> Path:
+        """Keep damaged bytes in the folder `damaged`, and return where. Raises `OSError`.
+
+        Those of a topic are in a folder of their own there, by the name of the topic's, or long
+        names would grow too long. What another time has left under this name stays.
+        """
+        folder = self.damaged / topic_folder
+        self._disk.make_folder(folder)
+        for path in (folder / f"{name}{suffix}" for suffix in _suffixes()):
+            if not self._disk.exists(path):
+                write_whole(self._disk, path, data)
+                return path
+            if read_whole(self._disk, path) == data:
+                return path
+        raise AssertionError  # There is always one more name.
 
     def has_ingress_log(self) -> bool:
         """Whether there is anything of the ingress log; an index alone is nothing."""
@@ -214,6 +227,11 @@ class DataDir:
                 "stop that one, or choose another data directory (--data)"
             )
         self._locks.append(lock)
+
+
+def _suffixes() -> Iterator[str]:
+    yield ""
+    yield from (f".{number}" for number in count(2))
 
 
 def _named(*paths: Path) -> re.Pattern[str]:

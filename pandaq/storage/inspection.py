@@ -75,6 +75,8 @@ def inspect(disk: Disk, root: Path, ingress_log: Path | None, clock: Clock) -> I
         return Inspection()
     try:
         return _Survey(overlay, store).inspection
+    except OSError as error:
+        raise DataDirError(f"{root} cannot be read: {error}; check its permissions") from error
     finally:
         store.close()
 
@@ -106,7 +108,11 @@ class _Survey:
         self.damaged: list[Damage] = []
         """The damaged blocks of partitions, known or not."""
         self._passed_over: dict[Path, list[tuple[int, int]]] = {}
-        self._logs = {queue.log.path for each in store.topics.values() for queue in each.partitions}
+        self._partitions = {
+            queue.log.path: (topic_id, number)
+            for topic_id, topic in store.topics.items()
+            for number, queue in enumerate(topic.partitions)
+        }
         for finding in store.findings:
             self._add(finding)
         # Retention never deletes what is not committed without moving readOffset first, so a log
@@ -133,20 +139,23 @@ class _Survey:
         ]
 
     def _add(self, finding: Finding) -> None:
-        if _log_of(finding.path) in self._logs and isinstance(finding, Damage | Missing):
+        partition = self._partitions.get(_log_of(finding.path))
+        if partition and isinstance(finding, Damage | Missing):
             if isinstance(finding, Damage):
                 self.damaged.append(finding)
             # What a repair has blanked is found again wherever an index is made anew.
             else:
                 holes = self._passed_over.setdefault(finding.path, [])
                 holes.append((finding.first, finding.last))
-            if self._is_known(finding):
+            if self._is_known(partition, finding):
                 return
         self.inspection.add(finding)
 
-    def _is_known(self, finding: Damage | Missing) -> bool:
+    def _is_known(self, partition: tuple[str, int], finding: Damage | Missing) -> bool:
         return finding.first <= finding.last and any(
-            each.first <= finding.first and finding.last <= each.last
+            (each.topic_id, each.partition_id) == partition
+            and each.first <= finding.first
+            and finding.last <= each.last
             for each in self.inspection.known
         )
 
@@ -238,9 +247,9 @@ def _mend(disk: Disk, store: Store) -> None:
                 damage for damage in by_log.get(queue.log.path, []) if queue.log.still_has(damage)
             ]
             for damage in damages:
-                name = f"{damage.path.parent.name}.{damage.path.name}"
-                place = f"offset-{damage.first}.byte-{damage.position}"
-                store.datadir.set_aside(f"{name}.{place}", queue.log.raw(damage))
+                name = f"{damage.path.name}.offset-{damage.first}.byte-{damage.position}"
+                folder = damage.path.parent.name
+                store.datadir.set_aside(name, queue.log.raw(damage), topic_folder=folder)
             queue.log.blank(damages)
     # The note comes last: cut short before it, what is lost is told once more.
     losses = survey.inspection.known + survey.inspection.lost

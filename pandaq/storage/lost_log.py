@@ -20,10 +20,10 @@ class Loss(NamedTuple):
     last: int
 
     def __str__(self) -> str:
-        return (
-            f"topic '{self.topic_id}', partition {self.partition_id}: "
-            f"offsets {self.first} to {self.last} are lost"
-        )
+        lost = f"offsets {self.first} to {self.last} are lost"
+        if self.first == self.last:
+            lost = f"offset {self.first} is lost"
+        return f"topic '{self.topic_id}', partition {self.partition_id}: {lost}"
 
 
 def write_lost_log(disk: Disk, path: Path, losses: Iterable[Loss]) -> None:

@@ -6,17 +6,19 @@ from typing import Final
 
 logger = logging.getLogger(__name__)
 
-INTERVAL_S: Final = 5.0
+FIRST_S: Final = 1.0
 """What is done within this time is not spoken of."""
+INTERVAL_S: Final = 5.0
+"""So long it is between two words."""
 
 
 class Progress:
-    """Logs how far `what` is, at most every `INTERVAL_S`."""
+    """Logs how far `what` is: after `FIRST_S`, then at most every `INTERVAL_S`."""
 
     def __init__(self, what: str, total: int) -> None:
         self._what = what
         self._total = total
-        self._say_at = time.monotonic() + INTERVAL_S
+        self._say_at = time.monotonic() + FIRST_S
 
     def at(self, done: int) -> None:
         """Tell that `done` of the total is done, in the same unit."""

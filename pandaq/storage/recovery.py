@@ -33,6 +33,7 @@ from pandaq.storage.disk import NO_ROOM, Disk
 from pandaq.storage.findings import Damage, Finding, Missing, Note
 from pandaq.storage.journal import Journal, partition_key
 from pandaq.storage.log import Clock, Log
+from pandaq.storage.progress import Progress
 from pandaq.storage.queue import Queue
 from pandaq.storage.redo import Redo, keep_damage
 from pandaq.storage.store import AssignmentLog, Checkpoints, Store, TopicStore
@@ -89,9 +90,10 @@ class _Recovery:
         self._topics: dict[str, int] = {}
         self._checkpoint: Checkpoint | None = None
         self._ingress: Log | None = None
-        self._coming: Mapping[Partition, int] | None = None
-        """How many messages come to each partition from the ingress log; None: some are missing."""
+        self._coming: Mapping[Partition, int] = {}
+        """How many messages come to each partition before the ingress log lacks any."""
         self._logs: dict[Partition, Log] = {}
+        self._opening = Progress("opening partitions", 0)
         self._tails: dict[Partition, Tail] = {}
         self._journals: dict[str, Journal] = {}
         self._findings: list[Finding] = []
@@ -104,6 +106,7 @@ class _Recovery:
         ingress = self._open_ingress(checkpoint)
         first = checkpoint.ingress.read + 1 if checkpoint else ingress.start
         self._coming = forecast(ingress, self._topics, first)
+        self._opening = Progress("opening partitions", sum(self._topics.values()))
         for topic_id, partitions in self._topics.items():
             self._open_topic(topic_id, range(partitions), checkpoint)
         redo = Redo(
@@ -219,6 +222,7 @@ class _Recovery:
             self._findings += journal.findings
             self._restore_commits(topic_id, journal, partition_ids)
         for partition_id in partition_ids:
+            self._opening.at(len(self._logs))
             path = self._datadir.partition_log(topic_id, partition_id)
             log = self._open_log(path, LineFormat.partition(topic_id, partition_id))
             self._logs[topic_id, partition_id] = log
@@ -266,9 +270,7 @@ class _Recovery:
         topic_id, partition_id = partition
         if partition_id >= self._topics.get(topic_id, 0):
             return False  # It is about to be made; whatever is there is nobody's.
-        return log.end > end and (
-            self._coming is None or log.end > end + self._coming.get(partition, 0)
-        )
+        return log.end > end + self._coming.get(partition, 0)
 
     def _open_log(self, path: Path, line_format: LineFormat) -> Log:
         return Log(self._disk, path, line_format, self._config.segment_bytes, self._clock)

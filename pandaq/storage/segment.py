@@ -101,9 +101,9 @@ class Segment:
         return blocks
 
     def try_to_write(self) -> None:
-        """Write behind `size` and take it back; where it is cut short, it is a torn append."""
+        """Write behind `size` and take it back; zeros, as in what never reached the disk."""
         try:
-            self._file.write(self.size, b"?" * TRIAL_BYTES)
+            self._file.write(self.size, bytes(TRIAL_BYTES))
         finally:
             must_succeed(lambda: self._file.truncate(self.size))
 

@@ -9,7 +9,7 @@ a message that comes again is in the tail behind the last one that was, or it is
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from pandaq.records import keys_of, payload_of, split_ingress_line
@@ -52,29 +52,30 @@ class Tail:
         return True
 
 
-def forecast(
-    ingress: Log, topics: Mapping[str, int], offset: int
-) -> Mapping[Partition, int] | None:
+def forecast(ingress: Log, topics: Mapping[str, int], offset: int) -> Mapping[Partition, int]:
     """Return how many messages the ingress log has for each partition, from `offset` on.
 
-    None where it lacks any of them. `topics` is id to partitions. Raises `StorageFailed`.
+    They count up to the first that is damaged or missing. `topics` is id to partitions. Raises
+    `StorageFailed`.
     """
     counts: Counter[Partition] = Counter()
-    while offset <= ingress.end:
-        blocks = ingress.read(offset, READ_BYTES)
-        if not blocks:
-            return None
+    for lines in _runs(ingress, offset):
         payloads: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        for block in blocks:
-            if not isinstance(block, Block) or block.first > offset:
-                return None
-            lines = block.lines()[offset - block.first :]
-            for _, _, name, payload in map(split_ingress_line, lines):
-                payloads[name].append(payload)
-            offset = block.last + 1
+        for _, _, name, payload in map(split_ingress_line, lines):
+            payloads[name].append(payload)
         for name, of_topic in payloads.items():
             topic_id = name.decode()
             if topic_id in topics:
                 numbers = partitions_for(keys_of(of_topic), topics[topic_id])
                 counts.update((topic_id, number) for number in numbers)
     return counts
+
+
+def _runs(log: Log, offset: int) -> Iterator[list[bytes]]:
+    """Yield the lines from `offset` on, up to the first that is damaged or missing."""
+    while blocks := log.read(offset, READ_BYTES):
+        for block in blocks:
+            if not isinstance(block, Block) or block.first > offset:
+                return
+            yield block.lines()[offset - block.first :]
+            offset = block.last + 1

@@ -313,7 +313,7 @@ class ModelMachine(RuleBasedStateMachine):
             assert (health.data["status"], health.data["brokerId"]) == ("ok", BROKER)
         else:
             assert health.code == "STORAGE_FAILED"
-            assert self.is_failing or self.is_blocked
+            assert self.is_failing or self.is_full or self.is_blocked
 
     def teardown(self) -> None:
         try:

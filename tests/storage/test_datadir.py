@@ -53,7 +53,9 @@ def used_disk(ingress_log: Path | None = None) -> SimulatedDisk:
     broker.route(30)
     broker.checkpoint()
     broker.commit("orders", 0, 3)
-    broker.store.datadir.set_aside("ingress.log.offset-1.byte-0", b"bad")
+    for data in (b"bad", b"worse"):
+        broker.store.datadir.set_aside("ingress.log.offset-1.byte-0", data)
+    broker.store.datadir.set_aside("partition_0.log.offset-1.byte-0", b"bad", "topic_orders")
     broker.store.close()
     return disk
 
@@ -251,6 +253,26 @@ class TestWipe:
         assert disk.open_files == ()
         assert disk.held_locks == ()
         assert start_and_stop(disk, small_config()) == []
+
+
+class TestSettingAside:
+    def test_what_another_time_has_left_stays(self) -> None:
+        disk = SimulatedDisk()
+        datadir = DataDir(disk, DATA, DATA / "ingress.log")
+        names = [
+            datadir.set_aside("a.log.offset-1", data).name
+            for data in (b"1", b"2", b"1", b"3", b"2")
+        ]
+        assert names == [f"a.log.offset-1{suffix}" for suffix in ("", ".2", "", ".3", ".2")]
+        assert disk.files()[DATA / "damaged" / "a.log.offset-1"] == b"1"
+
+    def test_a_name_is_no_longer_than_any_file_system_takes(self) -> None:
+        topic_id, greatest = "t" * 200, 10**19
+        name = f"partition_999.{greatest:020}.log.offset-{greatest}.byte-{greatest}"
+        path = DataDir(SimulatedDisk(), DATA, DATA / "ingress.log").set_aside(
+            name, b"", f"topic_{topic_id}"
+        )
+        assert all(len(part + ".99.tmp") <= 255 for part in path.parts)
 
 
 class TestTopicsOnDisk:
