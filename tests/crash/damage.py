@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from pandaq.records import LineFormat
 from pandaq.storage.block import Block
@@ -25,7 +25,16 @@ KINDS: Final[list[Kind]] = ["flip", "cut", "zero", "copy", "repeat"]
 SMALL_FILES: Final = ("config.log", "TPC.log", "ingress_metadata.log")
 TOPICS: Final = {"orders": 2, "events": 1}
 CLOCK: Final = Clock()
-Lines = dict[tuple[str, int], dict[int, bytes]]
+Partition = tuple[str, int]
+Lines = dict[Partition, dict[int, bytes]]
+
+
+class Served(NamedTuple):
+    """What a start makes of a directory: lines by offset, readOffsets, assignments."""
+
+    lines: Lines
+    commits: dict[Partition, int]
+    assignments: list[Assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,7 @@ class Life:
             produce(8)
             broker.route()
             broker.checkpoint()
+            self.checkpointed = {key: queue.offsets.read for key, queue in broker.queues().items()}
             for partition, queue in broker.queues().items():
                 broker.commit(*partition, queue.offsets.read + queue.offsets.pending // 3)
         broker.assign(Assignment("orders", 0, "ann"), Assignment("events", 0, "bob"))
@@ -104,12 +114,12 @@ class Life:
         broker.store.close()
         self.disk = self.disk.kill()
         self.files = self.disk.files()
-        self.lines = self.start(self.disk.kill())
+        self.lines, self.commits, self.assignments = self.start(self.disk.kill())
         self.ids = {id_of(line): line for lines in self.lines.values() for line in lines.values()}
         assert len(self.ids) == count
 
-    def start(self, disk: SimulatedDisk) -> Lines:
-        """Start a broker and return every line that it serves from the log's start on."""
+    def start(self, disk: SimulatedDisk) -> Served:
+        """Start a broker; its lines are those from the log's start on."""
         broker = PlainBroker(disk, self.config, CLOCK)
         served: Lines = {}
         for partition, queue in broker.queues().items():
@@ -120,10 +130,11 @@ class Life:
                     if isinstance(block, Block):
                         lines.update(enumerate(block.lines(), block.first))
                     offset = block.last + 1
+        commits = {key: queue.offsets.read for key, queue in broker.queues().items()}
         broker.store.close()
         assert not disk.open_files
         assert not disk.held_locks
-        return served
+        return Served(served, commits, broker.store.assignments)
 
     def image(self, spoilings: Sequence[Spoiling], choices: random.Random) -> SimulatedDisk | None:
         """Return the disk with the spoilings; None where they change nothing."""
@@ -198,8 +209,11 @@ def check(life: Life, spoiled: Sequence[Spoiling], choices: random.Random, tally
     assert image.files() == before, "an inspection has changed something"
     assert not image.open_files
     assert not image.held_locks
-    served = life.start(image.kill())
+    served, commits, assignments = life.start(image.kill())
     _check_served(life, spoiled, served, found)
+    changed = {each.path.name for each in spoiled if before[each.path] != life.files[each.path]}
+    _check_commits(life, changed, commits, found)
+    _check_assignments(life, changed, assignments, found)
     # Small files are synced before anything goes on, so whatever is wrong with one is damage.
     small = [life.config.data_dir / name for name in SMALL_FILES]
     if any(before[path] != life.files[path] for path in small):
@@ -210,7 +224,10 @@ def check(life: Life, spoiled: Sequence[Spoiling], choices: random.Random, tally
     repair(mended, DATA, None, CLOCK)
     left = inspect(mended, DATA, None, CLOCK)
     assert left.is_sound, [*map(str, left.damage), *map(str, left.lost)]
-    assert _ids(life.start(mended.kill())) == _ids(served)
+    after = life.start(mended.kill())
+    assert _ids(after.lines) == _ids(served)
+    assert after.commits == commits
+    assert after.assignments == assignments
 
 
 def _check_served(
@@ -243,6 +260,30 @@ def _check_served(
             for offset in lines.keys() - served[partition].keys()
         }
         assert gone == lost, "what is lost is not named"
+
+
+def _check_commits(
+    life: Life, changed: set[str], commits: dict[Partition, int], found: Inspection
+) -> None:
+    for (topic_id, number), read in commits.items():
+        answered = life.commits[topic_id, number]
+        assert read <= answered, "a commit that nobody made"
+        if f"{topic_id}_partition_metadata.log" not in changed:
+            assert read == answered, "a commit went back"
+        elif "ingress_metadata.log" not in changed:
+            assert read >= life.checkpointed[topic_id, number], "a commit went back too far"
+        # The end of an offsets file that is missing or no line may have been a torn append.
+        assert read == answered or not found.is_sound or found.notes
+
+
+def _check_assignments(
+    life: Life, changed: set[str], assignments: list[Assignment], found: Inspection
+) -> None:
+    if "TPC.log" not in changed:
+        assert assignments == life.assignments, "an assignment is gone"
+    else:
+        assert assignments in ([], life.assignments), "an assignment that nobody made"
+        assert not found.is_sound
 
 
 def _ids(served: Lines) -> set[bytes]:

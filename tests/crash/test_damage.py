@@ -62,7 +62,7 @@ def test_an_index_whose_first_entry_is_another_one_costs_no_line() -> None:
     assert len(entries) == 2 * ENTRY_BYTES
     image.corrupt(index, 0, entries[ENTRY_BYTES:])
     assert inspect(image, DATA, None, CLOCK).lost == []
-    assert life.start(image) == life.lines
+    assert life.start(image).lines == life.lines
 
 
 def test_a_repair_keeps_the_damaged_bytes_as_they_were() -> None:
@@ -72,8 +72,8 @@ def test_a_repair_keeps_the_damaged_bytes_as_they_were() -> None:
     [damage] = inspect(image, DATA, None, CLOCK).damage
     spoiled = image.files()[SEALED]
     repair(image, DATA, None, CLOCK)
-    name = f"topic_events.{SEALED.name}.offset-1.byte-0"
-    assert image.files()[DATA / "damaged" / name] == spoiled[: damage.length]  # type: ignore[union-attr]
+    kept = DATA / "damaged" / "topic_events" / f"{SEALED.name}.offset-1.byte-0"
+    assert image.files()[kept] == spoiled[: damage.length]  # type: ignore[union-attr]
 
 
 def test_a_repair_that_is_cut_short_can_be_done_again() -> None:
