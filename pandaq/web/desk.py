@@ -50,10 +50,13 @@ class Desk:
             pending.expire()
             if not pending.is_done:
                 self._watch(pending)
-        # Before looking: who comes in between wakes once more, and is not overlooked.
-        self._is_waking = False
-        while self._done:
-            self._done.popleft()()
+        while True:
+            # Before looking: who comes in between wakes once more, and is not overlooked.
+            self._is_waking = False
+            if not self._done:
+                return
+            while self._done:
+                self._done.popleft()()
 
     def _finish(self, resume: Callable[[], None]) -> None:
         self._done.append(resume)

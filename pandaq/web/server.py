@@ -57,7 +57,9 @@ class Server:
     def start(self) -> None:
         """Serve, in a thread of its own."""
         self._listener = _waitress(self._app, self._socket, self._map, self._config)
-        self._desk = Desk(self._listener.pull_trigger)
+        self._pull_trigger = self._listener.pull_trigger
+        self._listener.pull_trigger = self._wake  # type: ignore[method-assign]
+        self._desk = Desk(self._wake)
         # waitress calls it as a class, to make what stands for a new connection.
         channel: Any = partial(Channel, self._app, self._desk)
         self._listener.channel_class = channel
@@ -68,7 +70,7 @@ class Server:
         self._app.stop()
         if self._thread.is_alive():
             self._stop_at = time.monotonic() + timeout_s
-            self._listener.pull_trigger()
+            self._wake()
             self._thread.join(timeout_s + _THREADS_STOP_S + _POLL_S)
         # Here and not in the thread, which could close the trigger before it is pulled.
         wasyncore.close_all(self._map, ignore_all=True)
@@ -77,6 +79,11 @@ class Server:
     def is_alive(self) -> bool:
         """Tell whether requests are still taken."""
         return self._thread.is_alive()
+
+    def _wake(self) -> None:
+        """Have the server's thread look again; it does so by itself before it sleeps."""
+        if threading.get_ident() != self._thread.ident:
+            self._pull_trigger()
 
     def _serve(self) -> None:
         while self._stop_at is None:

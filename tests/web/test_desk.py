@@ -90,6 +90,25 @@ def test_many_answers_wake_once(time: FakeTime, desk: Desk, wakes: Wakes) -> Non
     assert wakes.count > before + 1
 
 
+def test_after_one_that_comes_while_it_works_the_next_answer_wakes_again(
+    time: FakeTime, desk: Desk, wakes: Wakes
+) -> None:
+    done, later = Reply[int](), Reply[int]()
+    done.set(1)
+    resumed: list[str] = []
+
+    def go_on() -> None:
+        desk.park(pending(done), lambda: resumed.append("at once"))
+        desk.park(pending(later), lambda: resumed.append("later"))
+
+    desk.park(pending(done), go_on)
+    desk.work()
+    assert resumed == ["at once"]
+    before = wakes.count
+    later.set(1)
+    assert wakes.count == before + 1
+
+
 def test_it_sleeps_until_the_next_time_is_up(time: FakeTime, desk: Desk, wakes: Wakes) -> None:
     assert desk.left_s(MOST_S) == MOST_S
     desk.park(pending(timeout_s=20), lambda: None)
