@@ -10,10 +10,10 @@ be done.
 
 import argparse
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -36,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _bench(options) if options.command == "bench" else _look(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has heard enough. What is still in the buffer must not be tried again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has heard enough. Closed, it is not tried again when the program ends.
+        with suppress(BrokenPipeError):
+            sys.stdout.close()
         return EXIT_NOT_DONE
     return code
 

@@ -8,8 +8,8 @@ integers.
 import re
 from typing import Final
 
+from pandaq import records
 from pandaq.errors import InvalidRequest
-from pandaq.records import are_json, is_json
 
 MAX_NESTING: Final = 500
 """Levels of arrays and objects."""
@@ -21,15 +21,15 @@ _SAMPLE: Final = 100
 _LONG_RUN: Final = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS // _SAMPLE))
 
 
-def check_content(content: bytes) -> None:
-    """Raise `InvalidRequest` unless `content` can be read.
+def check_content(content: bytes, *, is_json: bool = False) -> None:
+    """Raise `InvalidRequest` unless `content` can be read; `is_json`: it is known to be JSON.
 
     >>> check_content(b'{"amount": 99.99}')
     >>> check_content(b"{'amount': 99.99}")
     Traceback (most recent call last):
     pandaq.errors.InvalidRequest: content is not valid JSON in UTF-8
     """
-    if not is_json(content):
+    if not (is_json or records.is_json(content)):
         raise InvalidRequest("content is not valid JSON in UTF-8")
     # To look for one is much quicker than to count none.
     brackets = sum(content.count(bracket) for bracket in (b"[", b"{") if bracket in content)
@@ -45,7 +45,7 @@ def are_contents(contents: list[bytes]) -> bool:
     (True, False)
     """
     # Too short for as many levels, let alone as many digits.
-    return max(map(len, contents), default=0) <= MAX_NESTING and are_json(contents)
+    return max(map(len, contents), default=0) <= MAX_NESTING and records.are_json(contents)
 
 
 def _check_readable(bare: bytes) -> None:

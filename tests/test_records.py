@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pandaq.message import Message, Record
-from pandaq.records import LineFormat, decode_record, encode_payloads, is_json, keys_of
+from pandaq.records import LineFormat, decode_record, is_json, keys_of
+from tests.messages import encoded
 
 PARTITION = LineFormat.partition("orders", 3)
 INGRESS = LineFormat.ingress("broker_1")
@@ -42,7 +43,7 @@ MESSAGES = st.builds(Message, TEXTS, json_texts())
 
 
 def line_of(message: Message, offset: int = 1) -> bytes:
-    (line,) = PARTITION.encode(offset, [encode_payloads([message])[0]])
+    (line,) = PARTITION.encode(offset, [encoded(message)])
     return line.removesuffix(b"\n")
 
 
@@ -117,7 +118,7 @@ class TestRoundTrip:
         message = Message("a|b\nc", b"1")
         assert line_of(message) == rb"orders|3|1|a\u007cb\nc|1"
         assert decode_record(line_of(message)) == Record("orders", 3, 1, "a|b\nc", b"1")
-        assert keys_of([encode_payloads([message])[0]])[0] == b"a|b\nc"
+        assert keys_of([encoded(message)])[0] == b"a|b\nc"
 
     @given(MESSAGES, OFFSETS)
     @example(Message("", b"0"), 1)
@@ -157,9 +158,7 @@ class TestRoundTrip:
 class TestKey:
     @given(TEXTS, json_texts())
     def test_it_is_the_message_id_as_it_was_sent(self, message_id: str, content: bytes) -> None:
-        assert (
-            keys_of([encode_payloads([Message(message_id, content)])[0]])[0] == message_id.encode()
-        )
+        assert keys_of([encoded(Message(message_id, content))])[0] == message_id.encode()
 
     def test_escapes_written_otherwise_make_no_other_key(self) -> None:
         assert keys_of([rb"\u0061\/\u00FC|1"])[0] == "a/ü".encode()
@@ -211,7 +210,7 @@ class TestLineFormat:
 
     @given(MESSAGES, OFFSETS)
     def test_a_written_line_tells_its_offset(self, message: Message, offset: int) -> None:
-        payload = encode_payloads([message])[0]
+        payload = encoded(message)
         (ingress,) = INGRESS.encode(offset, [b"orders|" + payload])
         assert INGRESS.offset_of(ingress[:-1]) == offset
         assert PARTITION.offset_of(line_of(message, offset)) == offset
@@ -260,7 +259,7 @@ class TestLineFormat:
 
     @given(MESSAGES, OFFSETS)
     def test_a_cut_line_is_refused_or_a_line(self, message: Message, offset: int) -> None:
-        payload = encode_payloads([message])[0]
+        payload = encoded(message)
         (ingress,) = INGRESS.encode(offset, [b"orders|" + payload])
         (line,) = PARTITION.encode(offset, [payload])
         for end in range(max(len(line), len(ingress))):

@@ -193,9 +193,17 @@ class System:
 
         What is wrong with the messages is raised at once; what the disk says comes by the reply.
         """
+        ids = [message.message_id for message in messages]
+        contents = [message.content for message in messages]
+        return self.begin_append_texts(topic_id, ids, contents)
+
+    def begin_append_texts(
+        self, topic_id: str, ids: Sequence[str], contents: list[bytes], *, are_json: bool = False
+    ) -> Reply[None]:
+        """As `begin_append`; `are_json` says that a decoder has found the contents to be JSON."""
         self._check_topic(topic_id)
-        check_messages(messages, self.config)
-        bodies = encode_payloads(messages, topic_id.encode() + SEPARATOR)
+        check_messages(ids, contents, self.config, are_json=are_json)
+        bodies = encode_payloads(ids, contents, topic_id.encode() + SEPARATOR)
         return send(self._running.ingress, Append(bodies))
 
     def register(self, topic_id: str, consumer_id: str) -> int:

@@ -5,6 +5,7 @@
 """
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -13,7 +14,6 @@ import msgspec
 from pandaq.batch import Batch
 from pandaq.errors import InvalidRequest, PandaqError
 from pandaq.ids import shown
-from pandaq.message import Message
 from pandaq.records import split_partition_line
 
 T = TypeVar("T")
@@ -96,14 +96,14 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise InvalidRequest(_syntax(body, str(error))) from None
 
 
-def message_of(body: MessageBody, topic_id: str) -> Message:
-    """Return the message of a body for the topic of the path. Raises `InvalidRequest`."""
-    if body.topic_id is not None and body.topic_id != topic_id:
-        raise InvalidRequest(
-            f"topicId of message {shown(body.message_id)} is {shown(body.topic_id)}, but the path "
-            f"says {topic_id!r}; send each message to the path of its topic"
-        )
-    return Message(str(body.message_id), bytes(body.content))
+def check_topic_ids(messages: Iterable[MessageBody], topic_id: str) -> None:
+    """Raise `InvalidRequest` where a message says another topic than the path."""
+    for each in messages:
+        if each.topic_id is not None and each.topic_id != topic_id:
+            raise InvalidRequest(
+                f"topicId of message {shown(each.message_id)} is {shown(each.topic_id)}, but the "
+                f"path says {topic_id!r}; send each message to the path of its topic"
+            )
 
 
 def partition_number(value: int | str) -> int:

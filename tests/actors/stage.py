@@ -11,8 +11,8 @@ from pandaq.actors.reply import Reply
 from pandaq.batch import Batch
 from pandaq.config import Config, Retention, TopicConfig
 from pandaq.message import Message
-from pandaq.records import encode_payloads
 from pandaq.routing import partition_for
+from tests.messages import encoded
 
 DATA: Final = Path("/data")
 INGRESS_LOG: Final = DATA / "ingress.log"
@@ -150,7 +150,7 @@ def body(message_id: str, size: int = 0, topic_id: str = "orders") -> bytes:
 
 def payload(message_id: str, size: int = 0) -> bytes:
     """Return a message as it goes into its partition's log."""
-    return encode_payloads([message(message_id, size)])[0]
+    return encoded(message(message_id, size))
 
 
 def ids(batch: Batch) -> list[str]:

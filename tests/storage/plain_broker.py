@@ -6,7 +6,7 @@ from typing import Final
 
 from pandaq.config import Config, Retention, TopicConfig
 from pandaq.message import Message
-from pandaq.records import decode_record, encode_payloads, keys_of
+from pandaq.records import decode_record, keys_of
 from pandaq.routing import partition_for
 from pandaq.storage.block import Block
 from pandaq.storage.disk import Disk
@@ -15,6 +15,7 @@ from pandaq.storage.log import Log
 from pandaq.storage.queue import Queue
 from pandaq.storage.recovery import open_store
 from pandaq.storage.tpc_log import Assignment
+from tests.messages import encoded
 
 DATA: Final = Path("/data")
 ALL: Final = 1_000_000
@@ -72,7 +73,7 @@ class PlainBroker:
         """Have messages acknowledged: on disk when this returns."""
         self.store.ingress.append(
             [
-                topic_id.encode() + b"|" + encode_payloads([Message(message_id, content)])[0]
+                topic_id.encode() + b"|" + encoded(Message(message_id, content))
                 for message_id in message_ids
             ],
             durable=True,

@@ -12,7 +12,7 @@ from pandaq import errors
 from pandaq.batch import Batch
 from pandaq.errors import InvalidRequest, PandaqError
 from pandaq.message import Message
-from pandaq.records import LineFormat, encode_payloads
+from pandaq.records import LineFormat
 from pandaq.web.payloads import (
     STATUS,
     AppendBody,
@@ -20,13 +20,14 @@ from pandaq.web.payloads import (
     MessageBody,
     RegisterBody,
     batch_json,
+    check_topic_ids,
     decode,
     failure,
-    message_of,
     partition_number,
     success,
     timestamp,
 )
+from tests.messages import encoded
 
 APPEND = msgspec.json.Decoder(AppendBody)
 COMMIT = msgspec.json.Decoder(CommitBody)
@@ -48,7 +49,7 @@ def message(content: bytes, message_id: bytes = b'"m-1"') -> Message:
     body = b'{"message":{"messageId":%b,"content":%b}}' % (message_id, content)
     decoded = decode(body, APPEND).message
     assert isinstance(decoded, MessageBody)
-    return message_of(decoded, "orders")
+    return Message(str(decoded.message_id), bytes(decoded.content))
 
 
 def refused(body: bytes, decoder: msgspec.json.Decoder[Any]) -> str:
@@ -58,7 +59,7 @@ def refused(body: bytes, decoder: msgspec.json.Decoder[Any]) -> str:
 
 
 def line(content: bytes, message_id: str = "m-1", offset: int = 7) -> bytes:
-    return b"orders|0|%d|%b" % (offset, encode_payloads([Message(message_id, content)])[0])
+    return b"orders|0|%d|%b" % (offset, encoded(Message(message_id, content)))
 
 
 class TestContent:
@@ -78,9 +79,7 @@ class TestContent:
     def test_what_is_taken_makes_a_whole_line_and_comes_back_equal(self, value: Any) -> None:
         text = json.dumps(value).encode()
         assert json.loads(message(text).content) == value
-        (written,) = LineFormat.partition("orders", 0).encode(
-            1, [encode_payloads([message(text)])[0]]
-        )
+        (written,) = LineFormat.partition("orders", 0).encode(1, [encoded(message(text))])
         assert LineFormat.partition("orders", 0).offset_of(written[:-1]) == 1
         answer = json.loads(b"".join(batch_json(Batch(0, 1, [written[:-1]]), single=True)))
         assert answer["messages"]["content"] == value
@@ -91,7 +90,7 @@ class TestContent:
             taken = message(text.encode("utf-8", "surrogatepass"))
         except InvalidRequest:
             return
-        (written,) = LineFormat.partition("orders", 0).encode(1, [encode_payloads([taken])[0]])
+        (written,) = LineFormat.partition("orders", 0).encode(1, [encoded(taken)])
         assert LineFormat.partition("orders", 0).offset_of(written[:-1]) == 1
         json.loads(taken.content)
 
@@ -140,15 +139,16 @@ class TestIds:
 
     def test_a_topic_id_in_the_message_must_be_that_of_the_path(self) -> None:
         same = MessageBody(1, msgspec.Raw(b"1"), "orders")
-        assert message_of(same, "orders").message_id == "1"
+        none = MessageBody(2, msgspec.Raw(b"1"))
+        check_topic_ids([same, none], "orders")
         other = MessageBody("m", msgspec.Raw(b"1"), "events")
         with pytest.raises(InvalidRequest, match=r"topicId of message 'm' is 'events'.*'orders'"):
-            message_of(other, "orders")
+            check_topic_ids([same, other], "orders")
 
     def test_a_huge_topic_id_in_the_message_is_not_sent_back_whole(self) -> None:
         huge = MessageBody("m" * 100_000, msgspec.Raw(b"1"), "x" * 100_000)
         with pytest.raises(InvalidRequest) as caught:
-            message_of(huge, "orders")
+            check_topic_ids([huge], "orders")
         assert len(str(caught.value)) < 500
 
     @pytest.mark.parametrize(
