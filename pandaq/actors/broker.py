@@ -25,7 +25,6 @@ from pandaq.actors.messages import (
     Refuse,
     Release,
     Retain,
-    Routed,
     Sync,
 )
 from pandaq.actors.thread import ThreadActor
@@ -100,10 +99,7 @@ class Broker(ThreadActor):
         """Route one batch and return it."""
         batch = ask(self._ingress, Read(self._config.batch_size, CYCLE_BYTES), self._timeout_s)
         self._unsynced_bytes += sum(map(len, batch.lines))
-        asks = [
-            (self._topics[topic_id], AppendRouted(messages))
-            for topic_id, messages in _by_topic(batch).items()
-        ]
+        asks = [(self._topics[topic_id], routed) for topic_id, routed in _by_topic(batch).items()]
         ask_all(asks, self._timeout_s)
         if batch.end_offset > batch.start_offset:
             ask(self._ingress, Commit(batch.end_offset), self._timeout_s)
@@ -164,8 +160,10 @@ class Broker(ThreadActor):
         return ask_all([(topic, message) for topic in self._topics.values()], self._timeout_s)
 
 
-def _by_topic(batch: Batch) -> dict[str, list[Routed]]:
-    by_topic: defaultdict[bytes, list[Routed]] = defaultdict(list)
+def _by_topic(batch: Batch) -> dict[str, AppendRouted]:
+    offsets: defaultdict[bytes, list[int]] = defaultdict(list)
+    payloads: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for _, offset, topic_id, payload in map(split_ingress_line, batch.lines):
-        by_topic[topic_id].append((int(offset), payload))
-    return {topic_id.decode(): messages for topic_id, messages in by_topic.items()}
+        offsets[topic_id].append(int(offset))
+        payloads[topic_id].append(payload)
+    return {each.decode(): AppendRouted(offsets[each], payloads[each]) for each in payloads}

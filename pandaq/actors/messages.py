@@ -23,9 +23,6 @@ from pandaq.batch import Batch
 from pandaq.errors import Unavailable
 from pandaq.offsets import Offsets
 
-Routed = tuple[int, bytes]
-"""A message on its way to its partition: its offset in the ingress log, and its payload."""
-
 
 @dataclass(frozen=True, slots=True)
 class Append(Ask[None]):
@@ -91,12 +88,14 @@ class Record(Ask[None]):
 
 @dataclass(frozen=True, slots=True)
 class AppendRouted(Ask[None]):
-    """To Topic and Partition: append messages, in the ingress log's order.
+    """To Topic and Partition: append messages, by their offsets in the ingress log, in its order.
 
     Sending the same again does nothing, so what timed out can be sent again.
     """
 
-    messages: Sequence[Routed]
+    # Apart, since a pair for each message would cost more than all the rest of handing them on.
+    offsets: Sequence[int]
+    payloads: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """A partition: keeps its messages in order, and hands them out until they are committed."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, assert_never
@@ -16,7 +17,6 @@ from pandaq.actors.messages import (
     ReadOrWait,
     Record,
     Retain,
-    Routed,
     Sync,
     WakeAll,
 )
@@ -69,8 +69,8 @@ class Partition(ThreadActor):
     def on_receive(self, message: Message) -> Any:
         """Handle one message; see `pandaq.actors.messages`."""
         match message:
-            case AppendRouted(messages):
-                self._append(messages)
+            case AppendRouted(offsets, payloads):
+                self._append(offsets, payloads)
             case Read(max_messages, max_bytes):
                 return self._queue.read(max_messages, max_bytes)
             case ReadOrWait():
@@ -98,13 +98,12 @@ class Partition(ThreadActor):
         """Let nobody wait for what will not come."""
         refuse(reply for _, reply in self._waiting)
 
-    def _append(self, messages: Sequence[Routed]) -> None:
+    def _append(self, offsets: Sequence[int], payloads: Sequence[bytes]) -> None:
         """Append what is not there yet: a cycle that failed half-way comes again as a whole."""
-        through = self._routed_through
-        new = [payload for offset, payload in messages if offset > through]
-        if new:
-            self._queue.append(new, durable=False)
-            self._routed_through = messages[-1][0]
+        known = bisect_right(offsets, self._routed_through)
+        if known < len(offsets):
+            self._queue.append(payloads[known:] if known else payloads, durable=False)
+            self._routed_through = offsets[-1]
             self._wake()
 
     def _read_or_wait(self, message: ReadOrWait) -> Reply[Batch]:

@@ -1,6 +1,5 @@
 """A topic: decides which partition each message goes to, and speaks for its partitions."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
@@ -11,7 +10,6 @@ from pandaq.actors.messages import (
     DescribeTopic,
     QueueDescription,
     Retain,
-    Routed,
     Sync,
 )
 from pandaq.actors.thread import ThreadActor
@@ -33,8 +31,8 @@ class Topic(ThreadActor):
     def on_receive(self, message: Message) -> Any:
         """Handle one message; see `pandaq.actors.messages`."""
         match message:
-            case AppendRouted(messages):
-                self._append(messages)
+            case AppendRouted(offsets, payloads):
+                self._append(offsets, payloads)
             case Sync():
                 return self._sync()
             case Retain():
@@ -46,15 +44,18 @@ class Topic(ThreadActor):
                 assert_never(message)
         return None
 
-    def _append(self, messages: Sequence[Routed]) -> None:
-        by_partition: defaultdict[int, list[Routed]] = defaultdict(list)
-        keys = keys_of(payload for _, payload in messages)
-        numbers = partitions_for(keys, len(self._partitions))
-        for number, message in zip(numbers, messages, strict=True):
-            by_partition[number].append(message)
+    def _append(self, offsets: Sequence[int], payloads: Sequence[bytes]) -> None:
+        count = len(self._partitions)
+        parts: list[tuple[list[int], list[bytes]]] = [([], []) for _ in range(count)]
+        numbers = partitions_for(keys_of(payloads), count)
+        for number, offset, payload in zip(numbers, offsets, payloads, strict=True):
+            its_offsets, its_payloads = parts[number]
+            its_offsets.append(offset)
+            its_payloads.append(payload)
         asks = [
-            (self._partitions[number], AppendRouted(routed))
-            for number, routed in by_partition.items()
+            (partition, AppendRouted(*part))
+            for partition, part in zip(self._partitions, parts, strict=True)
+            if part[0]
         ]
         ask_all(asks, self._ask_timeout_s)
 

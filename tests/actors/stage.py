@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 import pykka
 
+from pandaq.actors.messages import AppendRouted
 from pandaq.actors.reply import Reply
 from pandaq.batch import Batch
 from pandaq.config import Config, Retention, TopicConfig
@@ -172,6 +173,11 @@ def ids_for(partition: int, count: int, partitions: int = 2) -> list[str]:
             found.append(str(number))
         number += 1
     return found
+
+
+def routed(*messages: tuple[int, bytes]) -> AppendRouted:
+    """Return the message that brings these, by their offsets in the ingress log."""
+    return AppendRouted([offset for offset, _ in messages], [payload for _, payload in messages])
 
 
 def numbered(message_ids: Sequence[str], first: int = 1) -> list[tuple[int, bytes]]:

@@ -52,6 +52,7 @@ from tests.actors.stage import (
     is_answered,
     partition_log,
     payload,
+    routed,
     small_config,
 )
 from tests.inline import InlineRef
@@ -112,8 +113,8 @@ class TestOneCycle:
         assert scene.cycle() is Outcome.IDLE
         assert scene.asked(Read, AppendRouted, Commit) == [
             ("ingress", Read(20_000, broker_module.CYCLE_BYTES)),
-            ("orders", AppendRouted([(1, payload("a")), (3, payload("c"))])),
-            ("events", AppendRouted([(2, payload("b"))])),
+            ("orders", routed((1, payload("a")), (3, payload("c")))),
+            ("events", routed((2, payload("b")))),
             ("ingress", Commit(3)),
         ]
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from pandaq.actors.journal import JournalKeeper
 from pandaq.actors.messages import (
-    AppendRouted,
     CheckCommit,
     Commit,
     DescribeQueue,
@@ -40,6 +39,7 @@ from tests.actors.stage import (
     offsets_of,
     partition_log,
     payload,
+    routed,
     small_config,
 )
 from tests.inline import InlineRef
@@ -66,7 +66,7 @@ def partition(store: Store, clock: Clock) -> Partition:
 
 
 def append(partition: Partition, message_ids: Sequence[str], first: int = 1) -> None:
-    partition.on_receive(AppendRouted(numbered(message_ids, first)))
+    partition.on_receive(routed(*numbered(message_ids, first)))
 
 
 def read(partition: Partition) -> Batch:
@@ -115,8 +115,8 @@ class TestAppending:
 
     def test_offsets_of_the_ingress_log_may_have_gaps(self, partition: Partition) -> None:
         messages = [(offset, payload(str(offset))) for offset in (2, 5, 9)]
-        partition.on_receive(AppendRouted(messages[:2]))
-        partition.on_receive(AppendRouted(messages))
+        partition.on_receive(routed(*messages[:2]))
+        partition.on_receive(routed(*messages))
         assert ids(read(partition)) == ["2", "5", "9"]
 
     def test_an_append_without_room_keeps_nothing_and_is_done_by_the_retry(
@@ -266,12 +266,12 @@ class TestWaiting:
     def test_that_all_of_the_rest_is_lost_is_told_once(
         self, partition: Partition, disk: SimulatedDisk
     ) -> None:
-        partition.on_receive(AppendRouted(numbered(["a", "b"])))
+        partition.on_receive(routed(*numbered(["a", "b"])))
         disk.corrupt(LOG, 2, b"\0" * 5)
         assert wait(partition).get(timeout=0) == Batch(0, 2, [])
         waiting = wait(partition)
         assert not is_answered(waiting)
-        partition.on_receive(AppendRouted([(3, payload("c"))]))
+        partition.on_receive(routed((3, payload("c"))))
         assert ids(waiting.get(timeout=0)) == ["c"]
 
     def test_each_gets_as_much_as_it_asked_for(self, partition: Partition) -> None:
@@ -351,7 +351,7 @@ class TestRetaining:
 
     def fill(self, partition: Partition) -> None:
         for number in range(1, 13):
-            partition.on_receive(AppendRouted([(number, payload(str(number), 200))]))
+            partition.on_receive(routed((number, payload(str(number), 200))))
 
     def test_sealed_segments_that_are_committed_may_go(
         self, partition: Partition, disk: SimulatedDisk

@@ -5,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandaq.actors.messages import (
-    AppendRouted,
     DescribeQueue,
     DescribeTopic,
     QueueDescription,
@@ -17,7 +16,7 @@ from pandaq.errors import StorageFailed, StorageFull
 from pandaq.offsets import Offsets
 from pandaq.records import keys_of
 from pandaq.routing import partition_for
-from tests.actors.stage import FakeRef, answering, failing, ids_for, numbered
+from tests.actors.stage import FakeRef, answering, failing, ids_for, numbered, routed
 
 
 def topic_of(*partitions: FakeRef) -> Topic:
@@ -31,19 +30,19 @@ def test_each_message_goes_to_the_partition_of_its_key_and_order_is_kept(
 ) -> None:
     partitions = [FakeRef() for _ in range(count)]
     messages = numbered(message_ids)
-    topic_of(*partitions).on_receive(AppendRouted(messages))
+    topic_of(*partitions).on_receive(routed(*messages))
     for number, partition in enumerate(partitions):
         expected = [
             (offset, payload)
             for offset, payload in messages
             if partition_for(keys_of([payload])[0], count) == number
         ]
-        assert partition.asked == ([AppendRouted(expected)] if expected else [])
+        assert partition.asked == ([routed(*expected)] if expected else [])
 
 
 def test_the_key_is_the_message_id_that_the_producer_sent() -> None:
     partitions = [FakeRef() for _ in range(50)]
-    topic_of(*partitions).on_receive(AppendRouted(numbered(['a|"b"\n'])))
+    topic_of(*partitions).on_receive(routed(*numbered(['a|"b"\n'])))
     asked = [number for number, partition in enumerate(partitions) if partition.asked]
     assert asked == [partition_for(b'a|"b"\n', 50)]
 
@@ -52,7 +51,7 @@ def test_where_one_partition_fails_the_others_have_theirs_and_the_asker_hears() 
     partitions = [failing(StorageFull("a")), FakeRef(), FakeRef()]
     message_ids = [ids_for(number, 1, 3)[0] for number in range(3)]
     with pytest.raises(StorageFull):
-        topic_of(*partitions).on_receive(AppendRouted(numbered(message_ids)))
+        topic_of(*partitions).on_receive(routed(*numbered(message_ids)))
     assert [len(partition.asked) for partition in partitions] == [1, 1, 1]
 
 
