@@ -5,9 +5,9 @@ for something else (a group commit), the actor returns a reply and completes it 
 waits for that, or has `send` give it the reply, to be called back.
 """
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 import pykka
@@ -16,6 +16,7 @@ from pandaq.actors.reply import Reply
 from pandaq.errors import OutcomeUnknown, ShuttingDown
 
 R = TypeVar("R")
+S = TypeVar("S")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -77,13 +78,13 @@ def ask_all(asks: Iterable[tuple[Ref, Ask[R]]], timeout_s: float) -> list[R]:
 
     Waits for all of them, with one deadline, before it raises the first error there was.
     """
-    deadline = time.monotonic() + timeout_s
     replies = [send(ref, message) for ref, message in asks]
+    _wait_for_all(replies, timeout_s)
     answers: list[R] = []
     errors: list[Exception] = []
     for reply in replies:
         try:
-            answers.append(get(reply, max(deadline - time.monotonic(), 0)))
+            answers.append(get(reply, 0))
         except OutcomeUnknown:
             errors.append(OutcomeUnknown(timeout_s))
         except Exception as error:  # noqa: BLE001 (raised below, when all have answered)
@@ -91,6 +92,41 @@ def ask_all(asks: Iterable[tuple[Ref, Ask[R]]], timeout_s: float) -> list[R]:
     if errors:
         raise errors[0]
     return answers
+
+
+def _wait_for_all(replies: Sequence[Reply[Any]], timeout_s: float) -> None:
+    """Sleep until the last of them is there, and not be woken by each."""
+    if not replies:
+        return
+    all_done: Reply[None] = Reply()
+    done = count(1)
+
+    def one_is_done() -> None:
+        if next(done) == len(replies):
+            all_done.set()
+
+    for reply in replies:
+        reply.when_done(one_is_done)
+    with suppress(pykka.Timeout):
+        all_done.get(timeout=timeout_s)
+
+
+def then(first: Reply[R], following: Callable[[R], Reply[S]]) -> Reply[S]:
+    """Return what `following` makes of the first reply's value, once that is there.
+
+    An error of the first is that of the whole. `following` is called by whoever completes the first
+    reply: it must be quick.
+    """
+    whole: Reply[S] = Reply()
+
+    def go_on() -> None:
+        try:
+            whole.set(following(first.get(timeout=0)))
+        except Exception:  # noqa: BLE001 (it is for who asked)
+            whole.set_exception()
+
+    first.when_done(go_on)
+    return whole
 
 
 def tell(ref: Ref, message: object) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from pandaq.actors.asking import Ask, R, Ref, ask, ask_all, get, send, tell
+from pandaq.actors.asking import Ask, R, Ref, ask, ask_all, get, send, tell, then
 from pandaq.actors.crew import Crew, Spawn, spawn_thread
 from pandaq.actors.messages import (
     Append,
@@ -227,16 +227,21 @@ class System:
         Where there is nothing, wait for up to `wait_s`. Raises `StorageFailed`.
         """
         if wait_s > 0:
-            waiting = self.begin_read(topic_id, partition_id, max_messages)
+            waiting = self.begin_wait(topic_id, partition_id, max_messages)
             with suppress(OutcomeUnknown):
                 return get(waiting.reply, wait_s)
             waiting.end()
             return get(waiting.reply, self._timeout_s)
-        partition = self._partition(topic_id, partition_id)
-        return self._ask(partition, Read(max_messages, self.config.max_consume_bytes))
+        reply = self.begin_read(topic_id, partition_id, max_messages)
+        return get(reply, self._timeout_s)
 
-    def begin_read(self, topic_id: str, partition_id: int, max_messages: int = 500) -> WaitingRead:
-        """As `read`, but wait for nothing: see `WaitingRead`."""
+    def begin_read(self, topic_id: str, partition_id: int, max_messages: int = 500) -> Reply[Batch]:
+        """As `read` without a wait: the reply is completed with what there is."""
+        partition = self._partition(topic_id, partition_id)
+        return send(partition, Read(max_messages, self.config.max_consume_bytes))
+
+    def begin_wait(self, topic_id: str, partition_id: int, max_messages: int = 500) -> WaitingRead:
+        """As `read` with a wait that has no end, but sleep for nothing: see `WaitingRead`."""
         partition = self._partition(topic_id, partition_id)
         return WaitingRead(partition, ReadOrWait(max_messages, self.config.max_consume_bytes))
 
@@ -245,10 +250,17 @@ class System:
 
         Raises `InvalidRequest`, `InvalidOffset`, `NotAssigned`, `StorageFull`, `StorageFailed`.
         """
+        reply = self.begin_commit(topic_id, partition_id, consumer_id, offset)
+        return get(reply, self._timeout_s)
+
+    def begin_commit(
+        self, topic_id: str, partition_id: int, consumer_id: str, offset: int
+    ) -> Reply[Offsets]:
+        """As `commit`, but wait for nothing: the reply is completed when it is durable."""
         partition = self._partition(topic_id, partition_id)
         check_consumer_id(consumer_id)
-        self._ask(self._running.registry, Claim(topic_id, partition_id, consumer_id, offset))
-        return self._ask(partition, Commit(offset))
+        claim = Claim(topic_id, partition_id, consumer_id, offset)
+        return then(send(self._running.registry, claim), lambda _: send(partition, Commit(offset)))
 
     def describe(self) -> Description:
         """Return the offsets and buffers of everything."""

@@ -30,13 +30,14 @@ class Answer(NamedTuple):
 class Later(NamedTuple):
     """What a route returns whose data is still to come.
 
-    `encode` makes the data of the reply's value; `is_quick` says that this takes no time. After
-    `wait_s`, or when the client has gone, `end_wait` has the reply completed with what there is.
+    `encode` makes the data of the reply's value; `is_quick` says of it whether that takes no time.
+    After `wait_s`, or when the client has gone, `end_wait` has the reply completed with what there
+    is.
     """
 
     reply: Reply[Any]
     encode: Callable[[Any], Any]
-    is_quick: bool = True
+    is_quick: Callable[[Any], bool] = lambda _: True
     wait_s: float = 0
     end_wait: Callable[[], None] = lambda: None
 
@@ -50,7 +51,6 @@ class Pending:
     def __init__(
         self, later: Later, timeout_s: float, finish: Callable[[Callable[[], Any]], Answer]
     ) -> None:
-        self.is_quick = later.is_quick
         self.due_at = time.monotonic() + (later.wait_s or timeout_s)
         self._later = later
         self._timeout_s = timeout_s
@@ -63,6 +63,14 @@ class Pending:
     def is_done(self) -> bool:
         """Whether the answer is there."""
         return self._later.reply.is_done or self._is_late
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the answer, which is there, is made in no time."""
+        try:
+            return self._later.is_quick(self._later.reply.get(timeout=0))
+        except Exception:  # noqa: BLE001 (the answer tells of it)
+            return True
 
     def when_done(self, callback: Callable[[], None]) -> None:
         """Have `callback` called once, at once or by whoever completes it: it must be quick."""

@@ -29,6 +29,9 @@ RETRY_AFTER_S: Final = 1
 QUICK_BYTES: Final = 128 * 1024
 """A body up to this size is decoded in less time than it takes to give it to another thread."""
 
+QUICK_PATHS: Final = ("/ingress/", "/consume/", "/commit")
+"""Where they begin whose routes return what is still to come."""
+
 Handler = Callable[..., dict[str, Any] | Pieces | Later]
 """A route: takes the broker, the request and the path's parts; returns the answer's data, or where
 they will come from."""
@@ -75,14 +78,14 @@ class App:
         answer: Answer | Pending = environ.pop(_ANSWER, None) or _defect()
         return answer
 
-    def is_quick(self, method: str, path: str, body_bytes: int) -> bool:
-        """Tell whether `begin` will take no time for a request: it asks nobody, and reads little.
+    def is_quick(self, path: str, body_bytes: int) -> bool:
+        """Tell whether `begin` takes no time for a request: it waits for nobody, and reads little.
 
         >>> from pandaq import Broker
-        >>> App(Broker()).is_quick("POST", "/ingress/orders", 200)
+        >>> App(Broker()).is_quick("/ingress/orders", 200)
         True
         """
-        return method == "POST" and path.startswith("/ingress/") and body_bytes <= QUICK_BYTES
+        return path.startswith(QUICK_PATHS) and body_bytes <= QUICK_BYTES
 
     def stop(self) -> None:
         """Refuse all requests from now on; those in flight are answered, who waits at once."""

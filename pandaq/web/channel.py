@@ -115,7 +115,7 @@ class Channel(HTTPChannel):
         request: Any = self.requests[0]
         if self._pending or request.error:
             return False
-        is_quick = self._app.is_quick(request.command, request.path, request.body_bytes_received)
+        is_quick = self._app.is_quick(request.path, request.body_bytes_received)
         return is_quick and self._begin()
 
     def service(self) -> None:

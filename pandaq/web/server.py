@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 SELECT_CONNECTIONS: Final = 480
 """Open connections where the system has no poll: Windows can select from 512 sockets."""
-RECEIVE_BYTES: Final = 64 * 1024
+RECEIVE_BYTES: Final = 256 * 1024
 """Read from a connection at once."""
 BACKLOG: Final = 1024
 """Connections that wait to be accepted."""

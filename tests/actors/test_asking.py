@@ -1,12 +1,13 @@
 """How actors are asked: one deadline, every failure as an error of ours."""
 
+import threading
 import time
 from typing import Any
 
 import pykka
 import pytest
 
-from pandaq.actors.asking import answer, ask, ask_all, get, refuse, send, tell
+from pandaq.actors.asking import answer, ask, ask_all, get, refuse, send, tell, then
 from pandaq.actors.messages import (
     Append,
     AwaitArrival,
@@ -132,3 +133,61 @@ def test_a_message_is_a_value() -> None:
     assert DescribeTrouble() == DescribeTrouble()
     with pytest.raises(AttributeError):
         Append([b"a"]).bodies = []  # type: ignore[misc]
+
+
+class TestThen:
+    """One ask behind the other, with nobody who waits in between."""
+
+    def test_what_follows_gets_the_value_and_gives_the_answer(self) -> None:
+        first: Reply[int] = Reply()
+        second: Reply[str] = Reply()
+        asked: list[int] = []
+
+        def following(value: int) -> Reply[str]:
+            asked.append(value)
+            return second
+
+        whole = then(first, following)
+        assert asked == []
+        first.set(7)
+        assert (asked, whole.is_done) == ([7], False)
+        second.set("done")
+        assert get(whole, 0) == "done"
+
+    def test_after_an_error_nothing_follows(self) -> None:
+        first: Reply[int] = Reply()
+        whole: Reply[str] = then(first, lambda _: pytest.fail("asked"))
+        first.set_exception((BufferFull, BufferFull(1, 1), None))
+        with pytest.raises(BufferFull):
+            get(whole, 0)
+
+    def test_what_cannot_be_asked_is_the_answer(self) -> None:
+        first: Reply[int] = Reply()
+
+        def following(_: int) -> Reply[str]:
+            raise ShuttingDown
+
+        whole = then(first, following)
+        first.set(1)
+        with pytest.raises(ShuttingDown):
+            get(whole, 0)
+
+
+def test_who_asks_many_sleeps_until_the_last_has_answered() -> None:
+    refs = [answering(Reply[int]()) for _ in range(20)]
+    woken = threading.Event()
+    answers: list[Any] = []
+
+    def ask_them() -> None:
+        answers.extend(ask_all([(ref, AwaitArrival()) for ref in refs], TIMEOUT_S))
+        woken.set()
+
+    thread = threading.Thread(target=ask_them)
+    thread.start()
+    replies = [ref.answer(None) for ref in refs]
+    for reply in replies[:-1]:
+        reply.set(1)
+    assert not woken.wait(0.05)
+    replies[-1].set(2)
+    thread.join(TIMEOUT_S)
+    assert answers == [1] * 19 + [2]

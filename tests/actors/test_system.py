@@ -134,7 +134,7 @@ class TestTheWayOfAMessage:
     def test_a_read_that_was_begun_is_answered_when_there_is_something_or_at_its_end(
         self, run: Run
     ) -> None:
-        first, second = (run.system.begin_read("orders", 0) for _ in range(2))
+        first, second = (run.system.begin_wait("orders", 0) for _ in range(2))
         first.end()
         assert first.reply.get(timeout=0) == Batch(0, 0, [])
         assert not second.reply.is_done

@@ -244,7 +244,7 @@ class TestWaiting:
         assert broker.read("orders", 0, wait_s=LONG_S).count == 0
 
     def test_a_reader_that_goes_away_is_forgotten(self, broker: Broker) -> None:
-        read = broker.begin_read("orders", 0)
+        read = broker.begin_wait("orders", 0)
         wait_until(lambda: waiting(broker) == 1)
         read.end()
         assert read.reply.get(timeout=LONG_S).count == 0
