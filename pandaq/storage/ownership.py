@@ -16,7 +16,7 @@ from pandaq.storage.whole import read_whole
 WIPE_MARK: Final = "wipe.pending"
 _SEALED_FILES: Final = ("config.log", "ingress_metadata.log", "TPC.log")
 _PARTITION_FILE: Final = re.compile(r"partition_\d+\.log")
-_BEGINNING: Final = re.compile(rb"\0|[\w.-]{1,200}(\|\d+\||\|\d*\Z|\Z)|\Z")
+_BEGINNING: Final = re.compile(rb"[\w.-]{0,200}(\|\d{0,19}(\||\0|\Z)|\0|\Z)")
 _FIRST_LINE_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -66,11 +66,13 @@ def may_be_ingress_log(disk: Disk, path: Path) -> bool:
         return True
     if any(ingress.offset_of(line) is not None for line in beginning.split(b"\n")):
         return True
-    index = path.with_suffix(".index")
-    if not disk.exists(index):
-        return False
-    ends = {entry.end for entry in decode_entries(read_whole(disk, index)) if entry}
-    return size in ends
+    # The index of a log that is written is named by its first offset, as those of sealed ones are.
+    names = re.compile(rf"{re.escape(path.stem)}\.\d{{20}}\.index")
+    return any(
+        size
+        in {entry.end for entry in decode_entries(read_whole(disk, path.parent / name)) if entry}
+        for name in filter(names.fullmatch, disk.list(path.parent))
+    )
 
 
 def _is_sealed(disk: Disk, path: Path) -> bool:

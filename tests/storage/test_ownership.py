@@ -81,6 +81,19 @@ def test_what_never_reached_the_disk_may_be_an_ingress_log() -> None:
     assert may_be_ingress_log(disk, ELSEWHERE)
 
 
+@pytest.mark.parametrize("index", ["kept", "missing"])
+def test_an_ingress_log_without_any_good_line_is_known_by_its_index(index: str) -> None:
+    disk = SimulatedDisk()
+    broker = PlainBroker(disk, small_config())
+    broker.produce("orders", "m0")
+    broker.store.close()
+    path = DATA / "ingress.log"
+    disk.corrupt(path, 0, b"!" * len(disk.files()[path]))
+    if index == "missing":
+        disk.delete(DATA / "ingress.00000000000000000001.index")
+    assert may_be_ingress_log(disk, path) == (index == "kept")
+
+
 @pytest.mark.parametrize("length", range(30))
 def test_the_beginning_of_a_first_line_may_be_an_ingress_log(length: int) -> None:
     disk = SimulatedDisk()
