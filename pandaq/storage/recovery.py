@@ -101,6 +101,9 @@ class _Recovery:
     def run(self) -> Store:
         """Do all steps in order."""
         self._wipe_if_asked()
+        # A run that was killed may have put a file in place and not made that durable: what is gone
+        # by has to stay.
+        self._disk.sync_folder(self._datadir.root)
         self._topics = self._read_topics()
         checkpoint = self._checkpoint = self._read_checkpoint()
         ingress = self._open_ingress(checkpoint)

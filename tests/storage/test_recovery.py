@@ -4,6 +4,7 @@ import errno
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -154,6 +155,25 @@ class TestPlainStart:
             else:
                 assert number > 100
                 return
+
+    def test_what_a_killed_start_has_left_is_durable_before_more_is_built_on_it(self) -> None:
+        disk = SimulatedDisk()
+
+        def stop_once_there_is(name: str) -> Callable[[Path], bool]:
+            def stop(_path: Path) -> bool:
+                if DATA / name in disk.files():
+                    raise Stop
+                return False
+
+            return stop
+
+        for name in ("config.log", "ingress.log"):
+            disk.fail("*", stop_once_there_is(name), times=None)
+            with pytest.raises(Stop):
+                PlainBroker(disk, ONE)
+            disk = disk.kill()
+        for seed in range(100):
+            PlainBroker(disk.crash(random.Random(seed), entries_in_order=False), ONE).store.close()
 
     def test_what_recovery_has_routed_is_let_go_from_the_ingress_log(self) -> None:
         disk = LIVED.kill()
