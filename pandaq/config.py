@@ -55,21 +55,56 @@ class Retention(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknow
 
 
 OWN_SUFFIXES: Final = (".index", ".tmp", ".lock")
-OWN_FILES: Final = ("config.log", "tpc.log", "ingress_metadata.log")
+OWN_FILES: Final = ("config.log", "tpc.log", "ingress_metadata.log", "delayed.log", "lost.log")
 """What the ingress log may not be called, since files beside it are."""
 
 INHERITED: Final = Retention()
 """Stands for the retention of the `Config` that a topic is in (told by identity)."""
 
 
+class Retry(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What becomes of a message that a consumer refuses: it comes again, later each time.
+
+    >>> Retry(max_attempts=0)
+    Traceback (most recent call last):
+    pandaq.settings.SettingError: Retry(...): maxAttempts is 0; it must be a whole number from 1...
+    """
+
+    max_attempts: Annotated[int, Meta(ge=1, le=1_000_000)] = 5
+    """How often it is given out before it goes to the topic's dead letters."""
+    delay_ms: Pause = 1_000
+    """Milliseconds until it comes again the first time; twice as long each time after."""
+    max_delay_ms: Age = 60_000
+    """But no more than this."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def delay_after(self, attempts: int) -> int:
+        """Return the delay in ms after so many refusals.
+
+        >>> [Retry(delay_ms=1000, max_delay_ms=5000).delay_after(n) for n in (1, 2, 3, 4)]
+        [1000, 2000, 4000, 5000]
+        """
+        return min(self.delay_ms << min(attempts - 1, 40), self.max_delay_ms)
+
+
+INHERITED_RETRY: Final = Retry()
+"""Stands for the retry of the `Config` that a topic is in (told by identity)."""
+
+
 class TopicConfig(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """A topic; within a `Config` its `retention` is always the one that holds for it."""
+    """A topic; within a `Config`, `retention` and `retry` are always those that hold for it."""
 
     id: str
     """See `pandaq.ids`: it names a folder."""
     partitions: Partitions
     """How many; may grow later, never shrink."""
     retention: Retention = INHERITED
+    retry: Retry = INHERITED_RETRY
+    dedupe_window_ms: Annotated[int, Meta(ge=1, le=604_800_000)] | None = None
+    """Milliseconds that a messageId is remembered, so that one that is sent again is not written
+    again; `None`: not at all."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -145,6 +180,21 @@ class Config(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
     """Bytes of content in one answer; one message always fits."""
     max_wait_ms: Pause = 30_000
     """Milliseconds that a consumer may wait for messages: the upper bound of `wait`."""
+    max_header_bytes: Piece = 8 << 10
+    """Bytes of the headers of one message, names and values."""
+    max_delay_ms: Age = 31 * 24 * 60 * 60 * 1000
+    """Milliseconds that a message may be delayed."""
+    max_delayed: Annotated[int, Meta(ge=0, le=100_000_000)] = 1_000_000
+    """Messages that may wait for the time of their delivery; each costs about 200 bytes of
+    memory."""
+    max_dedupe_ids: Annotated[int, Meta(ge=1, le=100_000_000)] = 1_000_000
+    """messageIds that one topic remembers; each costs about 200 bytes of memory."""
+    max_lease_ms: Age = 24 * 60 * 60 * 1000
+    """Milliseconds of the longest lease."""
+    max_groups: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    """Named groups of one topic."""
+    max_members: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
+    """Consumers of one group."""
 
     threads: Threads = 8
     """Worker threads of the HTTP server."""
@@ -158,6 +208,8 @@ class Config(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
     """Milliseconds that a clean stop may take."""
 
     retention: Retention = Retention()
+    """For every topic that has none of its own."""
+    retry: Retry = Retry()
     """For every topic that has none of its own."""
     log_level: LogLevel = "info"
     """The least serious messages that the broker logs."""
@@ -195,4 +247,6 @@ class Config(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
                 raise wrong(self, f"topics[{index}].id", topic.id, right)
 
     def _resolved(self, topic: TopicConfig) -> TopicConfig:
-        return replace(topic, retention=self.retention) if topic.retention is INHERITED else topic
+        if topic.retention is INHERITED:
+            topic = replace(topic, retention=self.retention)
+        return replace(topic, retry=self.retry) if topic.retry is INHERITED_RETRY else topic

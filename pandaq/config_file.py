@@ -12,17 +12,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import dotenv
 import yaml
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
-from pandaq.config import Config, Retention, TopicConfig
+from pandaq.config import Config, Retention, Retry, TopicConfig
 from pandaq.errors import ConfigError
 from pandaq.ids import shown
 from pandaq.settings import SettingError
+
+P = TypeVar("P", Retention, Retry)
 
 DEFAULT_FILE: Final = Path("conf", "pandaq-config.json")
 """Read where no file is named, if it is there; relative to the working directory."""
@@ -120,25 +122,28 @@ _DIGITS: Final = re.compile("[0-9]{1,9}")
 
 def _config(settings: object) -> Config:
     named = _named(Config, settings, needed=["topics"])
-    retention = Retention()
+    retention, retry = Retention(), Retry()
     if "retention" in named:
-        retention = named["retention"] = _retention(retention, named["retention"])
+        retention = named["retention"] = _part("retention", retention, named["retention"])
+    if "retry" in named:
+        retry = named["retry"] = _part("retry", retry, named["retry"])
     topics = named["topics"]
     if isinstance(topics, list):
-        named["topics"] = [_topic(topic, i, retention) for i, topic in enumerate(topics)]
+        named["topics"] = [_topic(topic, i, retention, retry) for i, topic in enumerate(topics)]
     return Config(**named)  # type: ignore[arg-type]  # checked by Config itself
 
 
-def _topic(settings: object, index: int, retention: Retention) -> TopicConfig:
+def _topic(settings: object, index: int, retention: Retention, retry: Retry) -> TopicConfig:
     with _inside(f"topics[{index}]"):
         named = _named(TopicConfig, settings, needed=["id", "partitions"])
-        named["retention"] = _retention(retention, named.get("retention", {}))
+        named["retention"] = _part("retention", retention, named.get("retention", {}))
+        named["retry"] = _part("retry", retry, named.get("retry", {}))
         return TopicConfig(**named)  # type: ignore[arg-type]  # checked by TopicConfig itself
 
 
-def _retention(default: Retention, settings: object) -> Retention:
-    with _inside("retention"):
-        return replace(default, **_named(Retention, settings))
+def _part(name: str, default: P, settings: object) -> P:
+    with _inside(name):
+        return replace(default, **_named(type(default), settings))
 
 
 def _named(kind: type[Struct], settings: object, needed: Sequence[str] = ()) -> dict[str, object]:

@@ -8,6 +8,10 @@
     │   ├── BrokerNotFound          BROKER_NOT_FOUND
     │   ├── TopicNotFound           TOPIC_NOT_FOUND
     │   ├── PartitionNotFound       PARTITION_NOT_FOUND
+    │   ├── ConsumerNotFound        CONSUMER_NOT_FOUND
+    │   ├── GroupNotFound           GROUP_NOT_FOUND
+    │   ├── GroupInUse              GROUP_IN_USE
+    │   ├── TooMany                 LIMIT_REACHED
     │   ├── NoPartitionAvailable    NO_PARTITION_AVAILABLE
     │   ├── NotAssigned             NOT_ASSIGNED
     │   ├── MethodNotAllowed        METHOD_NOT_ALLOWED
@@ -15,6 +19,7 @@
     │   └── PayloadTooLarge         PAYLOAD_TOO_LARGE
     ├── Unavailable                 right, but not now
     │   ├── BufferFull              BUFFER_FULL
+    │   ├── DelayFull               BUFFER_FULL
     │   ├── ShuttingDown            SHUTTING_DOWN
     │   ├── OutcomeUnknown          TIMEOUT
     │   ├── StorageFailed           STORAGE_FAILED
@@ -48,17 +53,24 @@ class InvalidRequest(RequestError):
 
 
 class InvalidOffset(RequestError):
-    """A commit below the readOffset or beyond the logEndOffset."""
+    """A commit below the readOffset, or an offset that the log does not have.
+
+    `act` is what was to be done with it; `lowest` and `log_end` are the bounds.
+    """
 
     code = "INVALID_OFFSET"
 
-    def __init__(self, offset: int, read: int, log_end: int) -> None:
+    def __init__(self, offset: int, lowest: int, log_end: int, act: str = "committed") -> None:
+        advice = "see /stats for what the partition has"
+        name = ""
+        if act == "committed":
+            advice, name = "commit the endOffset of the batch that was handled", " (readOffset)"
         super().__init__(
-            f"offset {offset} cannot be committed: it must be from {read} (readOffset) "
-            f"to {log_end} (logEndOffset); commit the endOffset of the batch that was handled"
+            f"offset {offset} cannot be {act}: it must be from {lowest}{name} "
+            f"to {log_end} (logEndOffset); {advice}"
         )
         self.offset = offset
-        self.read = read
+        self.lowest = lowest
         self.log_end = log_end
 
 
@@ -110,6 +122,63 @@ class PartitionNotFound(RequestError):
         self.partitions = partitions
 
 
+class ConsumerNotFound(RequestError):
+    """No such consumer in the group: it never registered, it left, or its lease ran out."""
+
+    code = "CONSUMER_NOT_FOUND"
+
+    def __init__(self, topic_id: str, group: str, consumer_id: str) -> None:
+        super().__init__(
+            f"consumer '{consumer_id}' is not in {_the(group)} of topic '{topic_id}': it never "
+            "registered, or its lease ran out; register again"
+        )
+        self.topic_id = topic_id
+        self.group = group
+        self.consumer_id = consumer_id
+
+
+class GroupNotFound(RequestError):
+    """The topic has no such group."""
+
+    code = "GROUP_NOT_FOUND"
+
+    def __init__(self, topic_id: str, group: str) -> None:
+        super().__init__(
+            f"topic '{topic_id}' has no group '{group}'; /stats lists those that there are"
+        )
+        self.topic_id = topic_id
+        self.group = group
+
+
+class GroupInUse(RequestError):
+    """A group cannot be deleted while it has consumers."""
+
+    code = "GROUP_IN_USE"
+
+    def __init__(self, topic_id: str, group: str, consumer_ids: Sequence[str]) -> None:
+        super().__init__(
+            f"group '{group}' of topic '{topic_id}' still has consumers "
+            f"({', '.join(consumer_ids[:3])}); stop and unregister them, then delete it"
+        )
+        self.topic_id = topic_id
+        self.group = group
+        self.consumer_ids = consumer_ids
+
+
+class TooMany(RequestError):
+    """There may be no more of something; `setting` is the limit's name."""
+
+    code = "LIMIT_REACHED"
+
+    def __init__(self, what: str, where: str, limit: int, setting: str) -> None:
+        super().__init__(
+            f"{where} has {limit} {what} and may have no more ({setting}); delete what is not "
+            "needed, or raise the limit"
+        )
+        self.limit = limit
+        self.setting = setting
+
+
 class NoPartitionAvailable(RequestError):
     """Every partition of the topic has its consumer."""
 
@@ -125,14 +194,14 @@ class NoPartitionAvailable(RequestError):
 
 
 class NotAssigned(RequestError):
-    """The partition belongs to another consumer."""
+    """The partition belongs to another consumer, or not to this one any more."""
 
     code = "NOT_ASSIGNED"
 
     def __init__(self, topic_id: str, partition_id: int, consumer_id: str) -> None:
         super().__init__(
             f"partition {partition_id} of topic '{topic_id}' is not assigned to consumer "
-            f"'{consumer_id}' but to another one; register to get a partition"
+            f"'{consumer_id}' (any more); register to get a partition"
         )
         self.topic_id = topic_id
         self.partition_id = partition_id
@@ -193,6 +262,20 @@ class BufferFull(Unavailable):
             "send again a little later"
         )
         self.backlog_bytes = backlog_bytes
+        self.limit = limit
+
+
+class DelayFull(Unavailable):
+    """As many messages wait to be due as may; nothing of the request was kept."""
+
+    code = "BUFFER_FULL"
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(
+            f"{count} messages wait for the time of their delivery and at most {limit} may "
+            "(maxDelayed); send again later, or without a delay"
+        )
+        self.count = count
         self.limit = limit
 
 
@@ -269,3 +352,7 @@ class ConfigError(StartError):
 
 class DataDirError(StartError):
     """The data directory cannot be used as it is."""
+
+
+def _the(group: str) -> str:
+    return f"group '{group}'" if group else "the unnamed group"

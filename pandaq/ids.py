@@ -7,7 +7,7 @@ something else:
                          that Windows reserves (con, prn, aux, nul, com0-9, lpt0-9), in upper or
                          lower case, alone or before a "."
     consumerId, group    1 to 200 bytes of UTF-8, no control characters, no "|"
-    messageId            1 to 512 bytes of UTF-8, any characters
+    messageId, key       1 to 512 bytes of UTF-8, any characters
 
 The reserved names are those of Microsoft's "Naming Files, Paths, and Namespaces". CONIN$ and
 CONOUT$ belong to them, but "$" is outside the set anyway, and "." and ".." end in ".".
@@ -44,6 +44,28 @@ def check_topic_id(text: str) -> None:
     _check_name(text, "topicId")
 
 
+DEAD_LETTERS: Final = ".dlq"
+"""How the id of a topic of dead letters ends."""
+
+
+def dead_letters_of(topic_id: str) -> str:
+    """Return the id of the topic that takes what consumers of a topic refuse too often.
+
+    >>> dead_letters_of("orders")
+    'orders.dlq'
+    """
+    return topic_id + DEAD_LETTERS
+
+
+def topic_of_dead_letters(topic_id: str) -> str | None:
+    """Return the topic that a topic of dead letters belongs to, None where it is no such topic.
+
+    >>> topic_of_dead_letters("orders.dlq"), topic_of_dead_letters("orders")
+    ('orders', None)
+    """
+    return topic_id.removesuffix(DEAD_LETTERS) if topic_id.endswith(DEAD_LETTERS) else None
+
+
 def check_broker_id(text: str) -> None:
     """Raise `InvalidRequest` unless `text` may be the id of a broker: the rule of a topicId."""
     _check_name(text, "brokerId")
@@ -65,8 +87,8 @@ def check_consumer_id(text: str, field: str = "consumerId") -> None:
         raise InvalidRequest(msg)
 
 
-def check_message_id(text: str) -> None:
-    """Raise `InvalidRequest` unless `text` may be the id of a message.
+def check_message_id(text: str, field: str = "messageId") -> None:
+    """Raise `InvalidRequest` unless `text` may be the id of a message, or another `field` so.
 
     >>> check_message_id("any | thing")
     >>> check_message_id("")
@@ -74,7 +96,7 @@ def check_message_id(text: str) -> None:
     pandaq.errors.InvalidRequest: messageId is ''; it must be 1 to 512 bytes of UTF-8
     """
     if not 0 < _utf8_length(text) <= MAX_MESSAGE_ID_BYTES:
-        msg = f"messageId is {shown(text)}; it must be 1 to {MAX_MESSAGE_ID_BYTES} bytes of UTF-8"
+        msg = f"{field} is {shown(text)}; it must be 1 to {MAX_MESSAGE_ID_BYTES} bytes of UTF-8"
         raise InvalidRequest(msg)
 
 

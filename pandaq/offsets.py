@@ -4,10 +4,11 @@
     taken away for good   still there for a consumer
 
 Offsets count from 1 and have no holes: `log_end = 10` means ten messages, 1 to 10.
-The rule of the whole broker: `0 <= read <= log_end`, and neither ever goes back.
+The rule of the whole broker: `0 <= read <= log_end`, and neither ever goes back, but for a seek,
+which is counted: of two records of the same log, the one with more seeks is the later one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pandaq.errors import InvalidOffset
 
@@ -25,6 +26,7 @@ class Offsets:
 
     log_end: int = 0
     read: int = 0
+    seeks: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.read <= self.log_end:
@@ -37,7 +39,7 @@ class Offsets:
 
     def appended(self, count: int) -> "Offsets":
         """Return the offsets after `count` more messages."""
-        return Offsets(self.log_end + count, self.read)
+        return Offsets(self.log_end + count, self.read, self.seeks)
 
     def committed(self, offset: int) -> "Offsets":
         """Return the offsets after a commit; the current readOffset changes nothing.
@@ -46,4 +48,20 @@ class Offsets:
         """
         if not self.read <= offset <= self.log_end:
             raise InvalidOffset(offset, self.read, self.log_end)
-        return Offsets(self.log_end, offset)
+        return Offsets(self.log_end, offset, self.seeks)
+
+    def sought(self, offset: int, start: int = 1) -> "Offsets":
+        """Return the offsets after a seek: the next message read is the one behind `offset`.
+
+        Raises `InvalidOffset` where the log, which begins at offset `start`, has none such.
+
+        >>> Offsets(10, 4).sought(2)
+        Offsets(log_end=10, read=2)
+        """
+        if not start - 1 <= offset <= self.log_end:
+            raise InvalidOffset(offset, start - 1, self.log_end, "sought")
+        return Offsets(self.log_end, offset, self.seeks + 1)
+
+    def at_end(self, log_end: int) -> "Offsets":
+        """Return the same readOffset in a log that ends there."""
+        return self if log_end == self.log_end else Offsets(log_end, self.read, self.seeks)

@@ -16,16 +16,18 @@ Three rules keep a line to be parted at `|` with no ambiguity, whatever a user s
   In valid JSON a raw `|` stands only inside a string, and a raw line break only between tokens,
   so both rewrites keep the value exactly.
 - `messageId` is the inside of a JSON string, by the same rule.
-- `extra` is a JSON object, by the same rule.
+- `extra` is a JSON object, by the same rule: see `pandaq.extra`.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Final
 
 import msgspec
 
+from pandaq.extra import decode_extra
 from pandaq.message import Record
 
 SEPARATOR: Final = b"|"
@@ -41,12 +43,19 @@ _json_string = msgspec.json.Decoder(str)
 
 
 def encode_payloads(
-    ids: Sequence[str], contents: Sequence[bytes], prefix: bytes = b""
+    ids: Sequence[str],
+    contents: Sequence[bytes],
+    prefix: bytes = b"",
+    extras: Sequence[bytes] | None = None,
 ) -> list[bytes]:
     r"""Return `messageId|content` for each id and its content, JSON text, behind a prefix.
 
+    `extras` has for each the sixth field, or nothing.
+
     >>> encode_payloads(["a|b\nc"], [b'"x|y"'])
     [b'a\\u007cb\\nc|"x\\u007cy"']
+    >>> encode_payloads(["a", "b"], [b"1", b"2"], extras=[b'{"key":"k"}', b""])
+    [b'a|1|{"key":"k"}', b'b|2']
     """
     # Looking at all of them at once costs a tenth of looking at each; most need no escape at all.
     joined = "".join(ids)
@@ -54,22 +63,62 @@ def encode_payloads(
     is_short = sum(map(len, contents)) <= _JOINED_BYTES
     if not (is_short and _needs_no_escape(b"".join(contents))):
         contents = list(map(_escape, contents))
-    return [
+    payloads = [
         b"%b%b|%b" % (prefix, encode_id(message_id), content)
         for message_id, content in zip(ids, contents, strict=True)
     ]
+    if extras is None:
+        return payloads
+    return [
+        b"%b|%b" % (payload, extra) if extra else payload
+        for payload, extra in zip(payloads, extras, strict=True)
+    ]
 
 
-def keys_of(payloads: Iterable[bytes]) -> list[bytes]:
-    r"""Return the keys that route payloads, as UTF-8: the messageIds that the producer sent.
+def keys_of(payloads: Sequence[bytes]) -> list[bytes]:
+    r"""Return what routes each payload, as UTF-8: its key, else the messageId that was sent.
 
-    >>> keys_of([rb'a\u007cb|1', b'c|2'])
-    [b'a|b', b'c']
+    >>> keys_of([rb'a\u007cb|1', b'c|2', b'd|3|{"key":"k"}'])
+    [b'a|b', b'c', b'k']
     """
     ids = [payload[: payload.index(SEPARATOR)] for payload in payloads]
-    if b"\\" not in b"".join(ids):
+    if b"\\" in b"".join(ids):
+        ids = [_json_string.decode(b'"' + each + b'"').encode() for each in ids]
+    if set(map(_count_separators, payloads)) <= {1}:
         return ids
-    return [_json_string.decode(b'"' + each + b'"').encode() for each in ids]
+    keys = [decode_extra(extra_of(payload)).key for payload in payloads]
+    return [key.encode() if key else id_ for key, id_ in zip(keys, ids, strict=True)]
+
+
+def message_id_of(payload: bytes) -> str:
+    r"""Return the messageId of a payload, as it was sent.
+
+    >>> message_id_of(rb'a\u007cb|1')
+    'a|b'
+    """
+    return _json_string.decode(b'"' + payload[: payload.index(SEPARATOR)] + b'"')
+
+
+def extra_of(payload: bytes) -> bytes:
+    """Return the sixth field of a payload; empty where it has none.
+
+    >>> extra_of(b'd|3|{"key":"k"}'), extra_of(b"d|3")
+    (b'{"key":"k"}', b'')
+    """
+    # The content, which may be large, is not copied.
+    if payload.index(SEPARATOR) == (end := payload.rindex(SEPARATOR)):
+        return b""
+    return payload[end + 1 :]
+
+
+def with_extra(payload: bytes, extra: bytes) -> bytes:
+    """Return a payload with another sixth field, or with none.
+
+    >>> with_extra(b'd|3|{"key":"k"}', b"")
+    b'd|3'
+    """
+    parts = payload.split(SEPARATOR)[:2]
+    return SEPARATOR.join([*parts, extra] if extra else parts)
 
 
 def split_ingress_line(line: bytes) -> list[bytes]:
@@ -78,8 +127,8 @@ def split_ingress_line(line: bytes) -> list[bytes]:
 
 
 def split_partition_line(line: bytes) -> list[bytes]:
-    """Return topicId, partitionId, offset, messageId and content of a line, as they are in it."""
-    return line.split(SEPARATOR, 5)[:5]
+    """Return topicId, partitionId, offset, messageId, content of a line, and what more it has."""
+    return line.split(SEPARATOR)
 
 
 def payload_of(line: bytes) -> bytes:
@@ -87,15 +136,20 @@ def payload_of(line: bytes) -> bytes:
     return line.split(SEPARATOR, 3)[3]
 
 
-def decode_record(line: bytes) -> Record:
-    """Return the record of a partition's line (without its newline)."""
-    topic_id, partition_id, offset, message_id, content = split_partition_line(line)
+def decode_record(line: bytes, timestamp_ms: int = 0) -> Record:
+    """Return the record of a partition's line (without its newline), appended at `timestamp_ms`."""
+    topic_id, partition_id, offset, message_id, content, *more = split_partition_line(line)
+    extra = decode_extra(more[0] if more else b"")
     return Record(
         topic_id.decode(),
         int(partition_id),
         int(offset),
         _json_string.decode(b'"' + message_id + b'"'),
         content,
+        extra.key,
+        extra.headers or {},
+        extra.refusal.attempts if extra.refusal else 0,
+        timestamp_ms,
     )
 
 
@@ -192,6 +246,9 @@ def _is_payload(payload: bytes) -> bool:
     if not all(extra.startswith(b"{") for extra in rest[1:]):
         return False
     return is_json(b'"' + message_id + b'"') and all(map(is_json, rest))
+
+
+_count_separators = methodcaller("count", SEPARATOR)
 
 
 def _encode_id(message_id: str) -> bytes:

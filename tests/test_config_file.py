@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pandaq.config import Config, Retention, TopicConfig
+from pandaq.config import Config, Retention, Retry, TopicConfig
 from pandaq.config_file import MAX_FILE_BYTES, load_config
 from pandaq.errors import ConfigError
 
@@ -24,6 +24,7 @@ GIVEN = {
     "reboot": False,
     "topics": [{"id": "orders", "partitions": 3}, {"id": "events", "partitions": 2}],
 }
+TOPIC_FIELDS = "id, partitions, retention, retry, dedupeWindowMs"
 TOPICS = '"topics": [{"id": "orders", "partitions": 3}]'
 
 
@@ -91,6 +92,13 @@ def test_every_setting_can_be_named_in_a_file(tmp_path: Path) -> None:
         max_consume_messages=13,
         max_consume_bytes=14,
         max_wait_ms=15,
+        max_header_bytes=23,
+        max_delay_ms=24,
+        max_delayed=25,
+        max_dedupe_ids=26,
+        max_lease_ms=27,
+        max_groups=28,
+        max_members=29,
         threads=18,
         max_waiting=17,
         max_connections=19,
@@ -99,6 +107,7 @@ def test_every_setting_can_be_named_in_a_file(tmp_path: Path) -> None:
         retention=Retention(
             max_age_ms=None, max_bytes=22, keep_committed=False, delete_uncommitted=True
         ),
+        retry=Retry(max_attempts=30, delay_ms=31, max_delay_ms=32),
         log_level="debug",
     )
     for field in Config.__struct_fields__:
@@ -276,11 +285,11 @@ def test_a_dot_env_file_that_is_no_text_is_told(tmp_path: Path) -> None:
         ),
         (
             '{"topics": [{"id": "a", "partitions": 1, "x": 1}]}',
-            "topics[0].x is not a setting; there are id, partitions, retention",
+            f"topics[0].x is not a setting; there are {TOPIC_FIELDS}",
         ),
         (
             '{"topics": [{"id": "a", "partitions": 1, "a\\nb": 1}]}',
-            "topics[0].'a\\nb' is not a setting; there are id, partitions, retention",
+            f"topics[0].'a\\nb' is not a setting; there are {TOPIC_FIELDS}",
         ),
         (
             '{"topics": [{"id": "Aa", "partitions": 1}, {"id": "aA", "partitions": 1}]}',
@@ -488,6 +497,7 @@ def test_the_shipped_yaml_shows_every_setting_with_its_default(tmp_path: Path) -
     assert set(shown["retention"]) == {
         field.encode_name for field in msgspec.structs.fields(Retention)
     }
+    assert set(shown["retry"]) == {field.encode_name for field in msgspec.structs.fields(Retry)}
     assert load(tmp_path, text, "c.yaml") == Config(data_dir=tmp_path / "pandaq-data")
 
 

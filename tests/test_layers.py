@@ -16,6 +16,7 @@ LAYERS: Final = [
     {
         *("ids", "offsets", "routing", "assignments", "records", "retention"),
         *("settings", "config", "config_file", "content", "batch", "limits"),
+        *("extra", "dedupe", "refusal"),
     },
     {"storage"},
     {"actors"},

@@ -61,7 +61,7 @@ def test_a_commit_outside_of_what_is_pending_is_refused(offsets: Offsets, offset
     with pytest.raises(InvalidOffset) as raised:
         offsets.committed(offset)
     error = raised.value
-    assert (error.offset, error.read, error.log_end) == (offset, offsets.read, offsets.log_end)
+    assert (error.offset, error.lowest, error.log_end) == (offset, offsets.read, offsets.log_end)
     assert f"from {offsets.read} (readOffset) to {offsets.log_end} (logEndOffset)" in str(error)
 
 

@@ -2,17 +2,22 @@
 
 One cycle reads a batch of the ingress log, has every topic append its part, and only then takes the
 batch from the ingress buffer. Whatever fails in between, the same batch comes again, and the
-partitions know what they have.
+partitions know what they have. What is delayed goes to the delay instead, and comes back through
+the ingress buffer when it is due.
 """
 
 import logging
+import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, assert_never
 
 from pandaq.actors.asking import Ask, R, Ref, ask, ask_all, tell
 from pandaq.actors.messages import (
+    AddTopic,
+    Append,
+    AppendDelayed,
     AppendRouted,
     Commit,
     Cycle,
@@ -20,18 +25,23 @@ from pandaq.actors.messages import (
     DescribeQueue,
     DescribeTrouble,
     Drain,
+    MarkSent,
     Outcome,
     Read,
     Refuse,
     Release,
     Retain,
     Sync,
+    TakeDue,
 )
 from pandaq.actors.thread import ThreadActor
 from pandaq.batch import Batch
 from pandaq.config import Config
 from pandaq.errors import StorageFailed, Unavailable
-from pandaq.records import split_ingress_line
+from pandaq.extra import decode_extra, may_be_delayed
+from pandaq.records import SEPARATOR, extra_of, split_ingress_line
+from pandaq.storage.delayed import KEY
+from pandaq.storage.log import Clock
 from pandaq.storage.store import Checkpoints
 
 logger = logging.getLogger(__name__)
@@ -41,19 +51,28 @@ CYCLE_BYTES: Final = 8 * 1024 * 1024
 RETENTION_INTERVAL_S: Final = 10.0
 """How often old segments are looked for."""
 
-Message = Cycle | Drain | DescribeTrouble
+Message = Cycle | Drain | AddTopic | DescribeTrouble
 
 
 class Broker(ThreadActor):
     """Owns the checkpoint."""
 
     def __init__(
-        self, ingress: Ref, topics: Mapping[str, Ref], checkpoints: Checkpoints, config: Config
+        self,
+        ingress: Ref,
+        delay: Ref,
+        topics: Mapping[str, Ref],
+        checkpoints: Checkpoints,
+        config: Config,
+        clock: Clock,
     ) -> None:
         super().__init__()
         self._ingress = ingress
-        self._topics = topics
+        self._delay = delay
+        self._topics = dict(topics)
         self._checkpoints = checkpoints
+        self._clock = clock
+        self._next_due_ms: float = 0
         self._config = config
         self._timeout_s = config.ask_timeout_ms / 1000
         self._unsynced_bytes = 0
@@ -67,6 +86,9 @@ class Broker(ThreadActor):
                 return self._cycle()
             case Drain(timeout_s):
                 return self._drain(timeout_s)
+            case AddTopic(topic_id, topic):
+                self._topics[topic_id] = topic
+                return None
             case DescribeTrouble():
                 return self._trouble
             case _:
@@ -83,6 +105,7 @@ class Broker(ThreadActor):
                 # full disk it may be retention that makes the room to go on.
                 self._sync_if_due()
                 self._retain_if_due()
+            self._send_due()
             self._checkpoint_if_due()
         except Unavailable as error:
             return Cycled(self._blocked(error), 0)
@@ -99,11 +122,43 @@ class Broker(ThreadActor):
         """Route one batch and return it."""
         batch = ask(self._ingress, Read(self._config.batch_size, CYCLE_BYTES), self._timeout_s)
         self._unsynced_bytes += sum(map(len, batch.lines))
-        asks = [(self._topics[topic_id], routed) for topic_id, routed in _by_topic(batch).items()]
+        parts = _by_topic(self._without_delayed(batch.lines))
+        asks = [(self._topics[topic_id], routed) for topic_id, routed in parts.items()]
         ask_all(asks, self._timeout_s)
         if batch.end_offset > batch.start_offset:
             ask(self._ingress, Commit(batch.end_offset), self._timeout_s)
         return batch
+
+    def _without_delayed(self, lines: Sequence[bytes]) -> Sequence[bytes]:
+        """Give the delay what is its concern; return what goes to the topics now."""
+        offsets, bodies, is_due = [], [], []
+        for line in filter(may_be_delayed, lines):
+            _, offset, topic_id, payload = split_ingress_line(line)
+            extra = decode_extra(extra_of(payload))
+            if extra.is_delayed:
+                offsets.append(int(offset))
+                bodies.append(topic_id + SEPARATOR + payload)
+                is_due.append(extra.deliver_at is None)
+        if not offsets:
+            return lines
+        counts = ask(self._delay, AppendDelayed(offsets, bodies), self._timeout_s)
+        self._next_due_ms = 0
+        goes = {
+            offset: is_new and due
+            for offset, is_new, due in zip(offsets, counts, is_due, strict=True)
+        }
+        return [line for line in lines if goes.get(int(split_ingress_line(line)[1]), True)]
+
+    def _send_due(self) -> None:
+        """Append to the ingress buffer what was delayed and is due."""
+        if self._clock() < self._next_due_ms:
+            return
+        take = TakeDue(self._config.batch_size, CYCLE_BYTES)
+        due = ask(self._delay, take, self._timeout_s)
+        if due.bodies:
+            ask(self._ingress, Append(due.bodies, is_own=True), self._timeout_s)
+        next_due_ms = ask(self._delay, MarkSent(due.offsets), self._timeout_s)
+        self._next_due_ms = math.inf if next_due_ms is None else next_due_ms
 
     def _sync_if_due(self) -> None:
         now = time.monotonic()
@@ -130,10 +185,13 @@ class Broker(ThreadActor):
         The checkpoint comes after the syncs: a crash before it repeats routing, never loses it.
         """
         partitions = {key: it for topic in self._ask_topics(Sync()) for key, it in topic.items()}
+        delayed = ask(self._delay, Sync(), self._timeout_s)
+        partitions |= delayed
         ingress = ask(self._ingress, DescribeQueue(), self._timeout_s).offsets
         self._checkpoints.write(ingress, partitions)
         self._unsynced_bytes = 0
         ask(self._ingress, Release(ingress.read), self._timeout_s)
+        ask(self._delay, Release(delayed[KEY].read), self._timeout_s)
 
     def _drain(self, timeout_s: float) -> Outcome:
         deadline = time.monotonic() + timeout_s
@@ -160,10 +218,10 @@ class Broker(ThreadActor):
         return ask_all([(topic, message) for topic in self._topics.values()], self._timeout_s)
 
 
-def _by_topic(batch: Batch) -> dict[str, AppendRouted]:
+def _by_topic(lines: Sequence[bytes]) -> dict[str, AppendRouted]:
     offsets: defaultdict[bytes, list[int]] = defaultdict(list)
     payloads: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    for _, offset, topic_id, payload in map(split_ingress_line, batch.lines):
+    for _, offset, topic_id, payload in map(split_ingress_line, lines):
         offsets[topic_id].append(int(offset))
         payloads[topic_id].append(payload)
     return {each.decode(): AppendRouted(offsets[each], payloads[each]) for each in payloads}

@@ -6,12 +6,12 @@ Commits of several partitions that wait together share one append and one sync.
 from typing import Any, assert_never
 
 from pandaq.actors.asking import refuse
-from pandaq.actors.messages import DescribeTrouble, Flush, Record
+from pandaq.actors.messages import DescribeTrouble, Flush, Forget, Record
 from pandaq.actors.reply import Reply
 from pandaq.actors.thread import ThreadActor
 from pandaq.storage.journal import Journal
 
-Message = Record | Flush | DescribeTrouble
+Message = Record | Forget | Flush | DescribeTrouble
 
 
 class JournalKeeper(ThreadActor):
@@ -27,12 +27,15 @@ class JournalKeeper(ThreadActor):
         match message:
             case Record():
                 return self._gather(message)
+            case Forget(keys):
+                self._journal.forget(keys)
             case Flush():
-                return self._flush()
+                self._flush()
             case DescribeTrouble():
                 return self._journal.problem()
             case _:
                 assert_never(message)
+        return None
 
     def on_stop(self) -> None:
         """Tell those whose flush would come too late that nothing of theirs was kept."""

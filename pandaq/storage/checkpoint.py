@@ -2,6 +2,8 @@
 
     ingress|logEndOffset|readOffset
     {topicId}_partition_{N}|logEndOffset|readOffset        a line for every partition
+    {topicId}_partition_{N}@{group}|…|…                    and for every named group in it
+    delayed|logEndOffset|readOffset                        how much the delay log has, and needs not
 
 One file, replaced in one step, says: all ingress messages up to readOffset are in the partitions,
 durably, and then the partitions ended here. What stands behind these ends at a start comes again
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from pandaq.offsets import Offsets
 from pandaq.storage.disk import Disk
+from pandaq.storage.journal import offset_lines
 from pandaq.storage.sealed import read_sealed, write_sealed
 
 
@@ -33,8 +36,7 @@ class Checkpoint:
 def write_checkpoint(disk: Disk, path: Path, checkpoint: Checkpoint) -> None:
     """Put the checkpoint in place, durably. Raises `OSError`, `SyncFailed`."""
     lines = [f"ingress|{checkpoint.ingress.log_end}|{checkpoint.ingress.read}"]
-    lines += [f"{key}|{each.log_end}|{each.read}" for key, each in checkpoint.partitions.items()]
-    write_sealed(disk, path, lines)
+    write_sealed(disk, path, lines + offset_lines(checkpoint.partitions))
 
 
 def read_checkpoint(disk: Disk, path: Path) -> Checkpoint | None:

@@ -3,6 +3,7 @@
     <data>/
       pandaq.lock
       ingress.log, ingress_metadata.log, config.log, TPC.log
+      delayed.log                              what is not due yet
       topics/topic_{topicId}/
         partition_{N}.log
         {topicId}_partition_metadata.log
@@ -44,6 +45,7 @@ class DataDir:
         self.config_log = root / "config.log"
         self.tpc_log = root / "TPC.log"
         self.lost_log = root / "lost.log"
+        self.delayed_log = root / "delayed.log"
         self.topics = root / "topics"
         self.damaged = root / "damaged"
         self._lock_file = root / "pandaq.lock"
@@ -124,7 +126,8 @@ class DataDir:
                 self._delete_files(folder, _SET_ASIDE)
                 self._delete_if_empty(folder)
         self._delete_if_empty(self.topics)
-        self._delete_files(self.ingress_log.parent, self._ingress_file())
+        self._delete_files(self.ingress_log.parent, _segments_of(self.ingress_log))
+        self._delete_files(self.root, _segments_of(self.delayed_log))
         self._delete_files(self.root, _named(self.checkpoint, self.tpc_log, self.lost_log))
         # Says that there are no topics, and that this is a data directory, whatever else is in it.
         write_config_log(self._disk, self.config_log, {})
@@ -158,12 +161,8 @@ class DataDir:
     def has_ingress_log(self) -> bool:
         """Whether there is anything of the ingress log; an index alone is nothing."""
         names = self._disk.list(self.ingress_log.parent)
-        logs = filter(self._ingress_file().fullmatch, names)
+        logs = filter(_segments_of(self.ingress_log).fullmatch, names)
         return any(not name.endswith((".index", ".tmp")) for name in logs)
-
-    def _ingress_file(self) -> re.Pattern[str]:
-        stem, suffix = re.escape(self.ingress_log.stem), re.escape(self.ingress_log.suffix)
-        return re.compile(rf"{stem}(\.\d{{20}})?({suffix}|\.index)(\.tmp)?")
 
     def _delete_files(self, folder: Path, ours: re.Pattern[str]) -> None:
         for name in filter(ours.fullmatch, self._disk.list(folder)):
@@ -227,6 +226,12 @@ class DataDir:
                 "stop that one, or choose another data directory (--data)"
             )
         self._locks.append(lock)
+
+
+def _segments_of(log: Path) -> re.Pattern[str]:
+    """Return a pattern of the names of a log's files."""
+    stem, suffix = re.escape(log.stem), re.escape(log.suffix)
+    return re.compile(rf"{stem}(\.\d{{20}})?({suffix}|\.index)(\.tmp)?")
 
 
 def _suffixes() -> Iterator[str]:

@@ -1,12 +1,15 @@
 """A topic's offsets file: a line for each partition and commit, the last line of a key wins.
 
-    {topicId}_partition_{N}|logEndOffset|readOffset
+    {topicId}_partition_{N}|logEndOffset|readOffset             of the unnamed group
+    {topicId}_partition_{N}@{group}|logEndOffset|readOffset     of another
 
-Commits are appended, several at once under one checksum and one sync. When the file has grown it is
-put in place anew, with one line for each key.
+A fourth field counts the seeks, where there were any. Commits are appended, several at once under
+one checksum and one sync. When the file has grown it is put in place anew, with one line for each
+key.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +32,24 @@ def partition_key(topic_id: str, partition_id: int) -> str:
     return f"{topic_id}_partition_{partition_id}"
 
 
+def group_key(key: str, group: str) -> str:
+    """Return the key of a group's offsets in the partition of a key.
+
+    >>> group_key("orders_partition_2", "billing"), group_key("orders_partition_2", "")
+    ('orders_partition_2@billing', 'orders_partition_2')
+    """
+    return f"{key}@{group}" if group else key
+
+
+def key_of_partition(key: str) -> str:
+    """Return the key of the partition that a group's key is of.
+
+    >>> key_of_partition("orders_partition_2@billing")
+    'orders_partition_2'
+    """
+    return key.partition("@")[0]
+
+
 class Journal:
     """The offsets of a topic's partitions, durable.
 
@@ -40,6 +61,7 @@ class Journal:
         self.path = path
         self.guard = WriteGuard(path)
         self.offsets: dict[str, Offsets] = {}
+        self._groups: defaultdict[str, dict[str, Offsets]] = defaultdict(dict)
         self.findings: list[Finding] = []
         self._disk = disk
         self.is_new = not disk.exists(path)
@@ -56,15 +78,23 @@ class Journal:
         """Return the readOffset of a key; 0 for one that was never committed."""
         return self.offsets.get(key, Offsets()).read
 
+    def groups_of(self, key: str) -> dict[str, Offsets]:
+        """Return the offsets of the named groups in the partition of a key."""
+        return dict(self._groups[key])
+
+    def highest_read(self, key: str) -> int:
+        """Return how far the foremost group has read the partition of a key."""
+        return max(self.read_offset(key), *(each.read for each in self._groups[key].values()), 0)
+
     def record(self, updates: Mapping[str, Offsets]) -> None:
         """Write down the offsets of some keys; they are durable when this returns.
 
         Raises `StorageFull`, after which nothing has changed, and `StorageFailed`.
         """
-        data = seal(_lines(updates))
+        data = seal(offset_lines(updates))
         with self.guard.writing():
             if self._size > REWRITE_BYTES:
-                self._rewrite()
+                self._rewrite(self.offsets)
             try:
                 self._file.write(self._size, data)
             except OSError:
@@ -72,7 +102,19 @@ class Journal:
                 raise
             must_succeed(self._file.sync)
         self._size += len(data)
-        self.offsets.update(updates)
+        self._remember(updates)
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Drop the offsets of some keys; they are gone for good when this returns.
+
+        Raises `StorageFull`, after which nothing has changed, and `StorageFailed`.
+        """
+        kept = {key: offsets for key, offsets in self.offsets.items() if key not in keys}
+        with self.guard.writing():
+            self._rewrite(kept)
+        self.offsets = {}
+        self._groups.clear()
+        self._remember(kept)
 
     def problem(self) -> str | None:
         """Return in words what keeps the file from being written, None where nothing does."""
@@ -82,12 +124,19 @@ class Journal:
         """Close the file; closing twice is fine."""
         self._file.close()
 
+    def _remember(self, updates: Mapping[str, Offsets]) -> None:
+        self.offsets.update(updates)
+        for key, offsets in updates.items():
+            partition, _, group = key.partition("@")
+            if group:
+                self._groups[partition][group] = offsets
+
     def _load(self) -> None:
         self._size = self._file.size()
         unsealed = unseal(self._file.read(0, self._size))
         for line in unsealed.lines:
-            key, log_end, read = line.rsplit("|", 2)
-            self.offsets[key] = Offsets(int(log_end), int(read))
+            key, *numbers = line.split("|")
+            self._remember({key: Offsets(*map(int, numbers))})
         for block in unsealed.damaged:
             self.findings.append(Damage(self.path, block.position, block.length, 1, 0))
         if unsealed.end < self._size:
@@ -95,7 +144,7 @@ class Journal:
         try:
             # What is told from now on may not go back, though the run before was killed between
             # write and sync, or its sync failed and the system believes that all is written.
-            self._rewrite()
+            self._rewrite(self.offsets)
         except OSError as error:
             # After a failed sync, or where the old file cannot be opened again, nothing goes on.
             if isinstance(error, SyncFailed) or error.errno not in NO_ROOM:
@@ -105,11 +154,11 @@ class Journal:
             self._disk.sync_folder(self.path.parent)
             self._size = unsealed.end
 
-    def _rewrite(self) -> None:
+    def _rewrite(self, offsets: Mapping[str, Offsets]) -> None:
         """Put the file in place anew; where that fails, the old one goes on."""
         self._file.close()
         try:
-            write_sealed(self._disk, self.path, _lines(self.offsets))
+            write_sealed(self._disk, self.path, offset_lines(offsets))
         finally:
             must_succeed(self._reopen)
 
@@ -118,5 +167,13 @@ class Journal:
         self._size = self._file.size()
 
 
-def _lines(offsets: Mapping[str, Offsets]) -> list[str]:
-    return [f"{key}|{value.log_end}|{value.read}" for key, value in offsets.items()]
+def offset_lines(offsets: Mapping[str, Offsets]) -> list[str]:
+    """Return a line for each key.
+
+    >>> offset_lines({"orders_partition_0": Offsets(10, 4)})
+    ['orders_partition_0|10|4']
+    """
+    return [
+        f"{key}|{each.log_end}|{each.read}" + (f"|{each.seeks}" if each.seeks else "")
+        for key, each in offsets.items()
+    ]

@@ -152,6 +152,22 @@ class Log:
             raise StorageFailed(self.path, str(error)) from error
         return []
 
+    def first_since(self, time_ms: int) -> int:
+        """Return the first offset that was appended then or later (ms since 1970).
+
+        As exact as blocks are; `end + 1` where there is none. Raises `StorageFailed`.
+        """
+        try:
+            for sealed in self.sealed():
+                if sealed.newest_ms >= time_ms:
+                    found = self._sealed_segment(sealed.first).first_since(time_ms)
+                    if found is not None:
+                        return found
+            found = self._active.first_since(time_ms) if self._active else None
+        except (OSError, ValueError) as error:
+            raise StorageFailed(self.path, str(error)) from error
+        return self.end + 1 if found is None else found
+
     def raw(self, damage: Damage) -> bytes:
         """Return the damaged bytes as they are. Raises `OSError`."""
         segment = self._segment_with(damage)
@@ -186,6 +202,18 @@ class Log:
     def active_bytes(self) -> int:
         """Length of the active segment."""
         return self._active.size if self._active else 0
+
+    def aged_through(self, time_ms: int) -> int:
+        """Return the offset up to which sealed segments have nothing since then; 0 for none.
+
+        Raises `OSError`.
+        """
+        through = 0
+        for sealed in self.sealed():
+            if sealed.newest_ms >= time_ms:
+                break
+            through = sealed.last
+        return through
 
     def release(self, offset: int) -> int:
         """Delete the sealed segments that hold nothing behind `offset`; return how many.

@@ -6,6 +6,7 @@
    has what the ingress log has no more.
 4. Route what stands in the ingress log behind the checkpoint's readOffset. Routing is a pure
    function and order is kept, so every message gets the offset that it had.
+   What is delayed goes to the delay log, which is cut back likewise.
 5. Write a checkpoint, so that the next start need not do this again.
 6. Make the topics what the configuration says. Not before: routed again with more partitions,
    messages would not go where they were.
@@ -21,23 +22,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pandaq.config import Config
+from pandaq.dedupe import SeenIds
 from pandaq.errors import DataDirError, StorageFull, Unavailable
+from pandaq.extra import decode_extra
+from pandaq.ids import dead_letters_of
 from pandaq.offsets import Offsets
-from pandaq.records import LineFormat
+from pandaq.records import LineFormat, extra_of, message_id_of, split_ingress_line
 from pandaq.retention import expired_through
 from pandaq.settings import SettingError
 from pandaq.storage.checkpoint import Checkpoint, read_checkpoint
 from pandaq.storage.config_log import read_config_log, write_config_log
 from pandaq.storage.datadir import DataDir
+from pandaq.storage.delayed import KEY, Delayed
 from pandaq.storage.disk import NO_ROOM, Disk
 from pandaq.storage.findings import Damage, Finding, Missing, Note
-from pandaq.storage.journal import Journal, partition_key
+from pandaq.storage.journal import Journal, group_key, key_of_partition, partition_key
 from pandaq.storage.log import Clock, Log
 from pandaq.storage.progress import Progress
 from pandaq.storage.queue import Queue
 from pandaq.storage.redo import Redo, keep_damage
-from pandaq.storage.store import AssignmentLog, Checkpoints, Store, TopicStore
-from pandaq.storage.tail import Partition, Tail, forecast
+from pandaq.storage.store import AssignmentLog, Checkpoints, Store, TopicLog, TopicStore
+from pandaq.storage.tail import DELAYED, Partition, Tail, forecast, runs
 from pandaq.storage.tpc_log import Assignment, read_tpc_log, write_tpc_log
 
 
@@ -90,6 +95,7 @@ class _Recovery:
         self._topics: dict[str, int] = {}
         self._checkpoint: Checkpoint | None = None
         self._ingress: Log | None = None
+        self._delayed: Delayed | None = None
         self._coming: Mapping[Partition, int] = {}
         """How many messages come to each partition before the ingress log lacks any."""
         self._logs: dict[Partition, Log] = {}
@@ -112,20 +118,23 @@ class _Recovery:
         self._opening = Progress("opening partitions", sum(self._topics.values()))
         for topic_id, partitions in self._topics.items():
             self._open_topic(topic_id, range(partitions), checkpoint)
+        delayed = self._delayed = self._open_delayed(checkpoint)
         redo = Redo(
             ingress,
+            delayed,
             self._topics,
             self._logs,
             self._tails,
-            self._read_offset,
+            self._highest_read,
             self._datadir,
             self._findings,
         )
         routed = redo.run(first)
         self._pass_over_lost()
-        checkpoints = self._write_checkpoint(ingress)
-        self._configure(self._topics)
-        store = self._store(ingress, checkpoints, routed)
+        seen = self._read_seen(ingress)
+        checkpoints = self._write_checkpoint(ingress, delayed)
+        topics = self._configure(self._topics)
+        store = self._store(topics, ingress, seen, delayed, checkpoints, routed)
         self.is_done = True
         return store
 
@@ -134,11 +143,13 @@ class _Recovery:
         if not self._checkpoint:
             return
         if self._ingress:
-            self._ingress.release(self._checkpoint.ingress.read)
+            self._release_ingress(self._ingress, self._checkpoint.ingress.read)
         retentions = {topic.id: topic.retention for topic in self._config.topics}
         for (topic_id, partition_id), log in self._logs.items():
             end = self._checkpoint.end_of(partition_key(topic_id, partition_id))
-            done = min(end, self._read_offset(topic_id, partition_id))
+            reads = self._journals[topic_id].groups_of(partition_key(topic_id, partition_id))
+            own = self._read_offset(topic_id, partition_id)
+            done = min(end, own, *(each.read for each in reads.values()))
             if topic_id in retentions:
                 retention, now_ms = retentions[topic_id], self._clock()
                 through = expired_through(log.sealed(), log.active_bytes, done, retention, now_ms)
@@ -146,7 +157,8 @@ class _Recovery:
 
     def abandon(self) -> None:
         """Close all that was opened."""
-        for opened in (self._ingress, *self._logs.values(), *self._journals.values()):
+        delay_log = None if self._delayed is None else self._delayed.log
+        for opened in (self._ingress, delay_log, *self._logs.values(), *self._journals.values()):
             if opened:
                 opened.close()
         self._datadir.release()
@@ -190,7 +202,9 @@ class _Recovery:
             self._found(Note(path, "damaged; consumers have to register again", is_damage=True))
             write_tpc_log(self._disk, path, [])
             return []
-        return [each for each in assignments if each[:2] in self._logs]
+        return [
+            each for each in assignments if (each.topic_id, each.partition_id or 0) in self._logs
+        ]
 
     # -- 2, 3: the logs
 
@@ -230,7 +244,7 @@ class _Recovery:
             log = self._open_log(path, LineFormat.partition(topic_id, partition_id))
             self._logs[topic_id, partition_id] = log
             # Without a checkpoint at least behind what is committed, or nobody would see it.
-            end = max(log.end, self._read_offset(topic_id, partition_id))
+            end = max(log.end, self._highest_read(topic_id, partition_id))
             if checkpoint:
                 end = checkpoint.end_of(partition_key(topic_id, partition_id))
                 if self._has_more(log, end, (topic_id, partition_id)):
@@ -258,13 +272,21 @@ class _Recovery:
             self._found(Note(journal.path, text, is_damage=True))
 
     def _restore_commits(self, topic_id: str, journal: Journal, partition_ids: range) -> None:
-        """Let no readOffset be lower than the checkpoint has it: it was written after them all."""
-        for partition_id in partition_ids:
-            key = partition_key(topic_id, partition_id)
-            before = journal.read_offset(key)
-            offsets = self._checkpoint.partitions.get(key) if self._checkpoint else None
-            if offsets and before < offsets.read:
-                text = f"says {before} for partition {partition_id}; the checkpoint has it read "
+        """Let no offsets be older than those of the checkpoint: those were written before.
+
+        A group that the file does not know was deleted, unless the file has lost something.
+        """
+        known = self._checkpoint.partitions if self._checkpoint else {}
+        partitions = {partition_key(topic_id, number): number for number in partition_ids}
+        has_lost = journal.is_new or bool(journal.findings)
+        for key, offsets in known.items():
+            number = partitions.get(key_of_partition(key))
+            is_deleted = key not in journal.offsets and key not in partitions and not has_lost
+            if number is None or is_deleted:
+                continue
+            before = journal.offsets.get(key, Offsets())
+            if (before.seeks, before.read) < (offsets.seeks, offsets.read):
+                text = f"says {before.read} for partition {number}; the checkpoint has it read "
                 self._found(Note(journal.path, f"{text}up to {offsets.read}", is_damage=True))
                 journal.record({key: offsets})
 
@@ -275,6 +297,30 @@ class _Recovery:
             return False  # It is about to be made; whatever is there is nobody's.
         return log.end > end + self._coming.get(partition, 0)
 
+    def _open_delayed(self, checkpoint: Checkpoint | None) -> Delayed:
+        """Open the delay log and cut it back, but where the ingress log would give less again."""
+        path = self._datadir.delayed_log
+        log = self._open_log(path, LineFormat.ingress(self._config.broker_id))
+        try:
+            self._findings += log.take_findings()
+            if checkpoint:
+                end = checkpoint.end_of(KEY)
+                if log.end > end + self._coming.get(DELAYED, 0):
+                    self._tails[DELAYED] = Tail(log, end)
+                else:
+                    log.cut(end)
+                self._pass_over(log, end)
+            delayed = Delayed(log)
+            for damage in delayed.damaged:
+                self._found(damage)
+                name = f"{path.name}.offset-{damage.first}.byte-{damage.position}"
+                self._datadir.set_aside(name, log.raw(damage))
+            log.blank(delayed.damaged)
+        except BaseException:
+            log.close()
+            raise
+        return delayed
+
     def _open_log(self, path: Path, line_format: LineFormat) -> Log:
         return Log(self._disk, path, line_format, self._config.segment_bytes, self._clock)
 
@@ -283,30 +329,73 @@ class _Recovery:
     def _pass_over_lost(self) -> None:
         """Keep `logEndOffset >= readOffset` where a disk that lied has lost the end of a log."""
         for (topic_id, partition_id), log in self._logs.items():
-            self._pass_over(log, self._read_offset(topic_id, partition_id))
+            self._pass_over(log, self._highest_read(topic_id, partition_id))
 
     def _pass_over(self, log: Log, end: int) -> None:
         if log.end < end:
             self._found(Missing(log.path, log.end + 1, end))
             log.skip(end)
 
-    def _write_checkpoint(self, ingress: Log) -> Checkpoints:
+    def _write_checkpoint(self, ingress: Log, delayed: Delayed) -> Checkpoints:
         checkpoints = Checkpoints(self._disk, self._datadir)
-        for log in (ingress, *self._logs.values()):
+        for log in (ingress, delayed.log, *self._logs.values()):
             log.sync()
-        partitions = {
-            partition_key(*partition): Offsets(log.end, self._read_offset(*partition))
-            for partition, log in self._logs.items()
-        }
-        checkpoints.write(Offsets(ingress.end, ingress.end), partitions)
-        ingress.release(ingress.end)
+        offsets = {KEY: delayed.offsets}
+        for (topic_id, number), log in self._logs.items():
+            key, journal = partition_key(topic_id, number), self._journals[topic_id]
+            offsets[key] = journal.offsets.get(key, Offsets()).at_end(log.end)
+            for group, each in journal.groups_of(key).items():
+                offsets[group_key(key, group)] = each.at_end(log.end)
+        checkpoints.write(Offsets(ingress.end, ingress.end), offsets)
+        self._release_ingress(ingress, ingress.end)
+        delayed.log.release(delayed.offsets.read)
         return checkpoints
+
+    def _release_ingress(self, ingress: Log, offset: int) -> None:
+        """Let go of what is routed, but for what tells which messageIds came lately."""
+        windows = self._windows.values()
+        if windows:
+            offset = min(offset, ingress.aged_through(self._clock() - max(windows)))
+        ingress.release(offset)
+
+    @property
+    def _windows(self) -> dict[str, int]:
+        return {
+            topic.id: topic.dedupe_window_ms
+            for topic in self._config.topics
+            if topic.dedupe_window_ms is not None
+        }
+
+    def _read_seen(self, ingress: Log) -> dict[str, SeenIds]:
+        """Read from the ingress log which messageIds came within the windows of their topics."""
+        now_ms, windows = self._clock(), self._windows
+        most = self._config.max_dedupe_ids
+        seen = {topic_id: SeenIds(window_ms, most) for topic_id, window_ms in windows.items()}
+        if not seen:
+            return seen
+        first = ingress.first_since(now_ms - max(windows.values()))
+        for lines, time_ms in runs(ingress, first, stop_at_damage=False):
+            for _, _, name, payload in map(split_ingress_line, lines):
+                ids = seen.get(name.decode())
+                extra = decode_extra(extra_of(payload))
+                # What the broker itself appended had come before.
+                if ids is not None and extra.delayed is None and extra.refusal is None:
+                    ids.add([message_id_of(payload)], time_ms)
+        return seen
 
     # -- 6: the configuration
 
-    def _configure(self, topics: dict[str, int]) -> None:
-        """Create and grow topics; refuse what would lose data."""
+    def _configure(self, topics: dict[str, int]) -> Mapping[str, int]:
+        """Create and grow topics; refuse what would lose data. Return all that there are.
+
+        Dead letters are not configured: a topic that is keeps its own.
+        """
         configured = {topic.id: topic.partitions for topic in self._config.topics}
+        kept = {
+            dead_letters_of(topic_id): topics[dead_letters_of(topic_id)]
+            for topic_id in configured
+            if dead_letters_of(topic_id) in topics
+        }
         for number, topic in enumerate(self._config.topics):
             if topic.partitions < topics.get(topic.id, 0):
                 raise SettingError(
@@ -315,6 +404,7 @@ class _Recovery:
                     f"{self._datadir.root}; partitions can be added, not taken away",
                     "Config(...)",
                 )
+        configured = kept | configured
         for topic_id in topics.keys() - configured.keys():
             self._drop_empty_topic(topic_id, topics[topic_id])
         for topic_id, partitions in configured.items():
@@ -322,6 +412,7 @@ class _Recovery:
             self._open_topic(topic_id, range(topics.get(topic_id, 0), partitions), nothing)
         if configured != topics:
             write_config_log(self._disk, self._datadir.config_log, configured)
+        return configured
 
     def _drop_empty_topic(self, topic_id: str, partitions: int) -> None:
         if any(log.end for (known, _), log in self._logs.items() if known == topic_id):
@@ -339,38 +430,63 @@ class _Recovery:
 
     # -- done
 
-    def _store(self, ingress: Log, checkpoints: Checkpoints, routed: int) -> Store:
+    def _store(
+        self,
+        partitions: Mapping[str, int],
+        ingress: Log,
+        seen: dict[str, SeenIds],
+        delayed: Delayed,
+        checkpoints: Checkpoints,
+        routed: int,
+    ) -> Store:
         # The ingress buffer gets half: all goes through it, and should not come from the disk.
         half = self._config.tail_bytes // 2
         tail_bytes = half // max(len(self._logs), 1)
+        configs = {topic.id: topic for topic in self._config.topics}
         topics = {
-            topic.id: TopicStore(
-                topic.retention,
-                self._journals[topic.id],
-                [
-                    Queue(
-                        self._logs[topic.id, number],
-                        self._read_offset(topic.id, number),
-                        tail_bytes,
-                    )
-                    for number in range(topic.partitions)
-                ],
+            topic_id: TopicStore(
+                configs[topic_id].retention if topic_id in configs else self._config.retention,
+                self._journals[topic_id],
+                [self._queue(topic_id, number, tail_bytes) for number in range(count)],
             )
-            for topic in self._config.topics
+            for topic_id, count in self._in_order(partitions).items()
         }
         return Store(
             self._datadir,
-            Queue(ingress, ingress.end, half),
+            Queue(ingress, Offsets(ingress.end, ingress.end), half),
+            seen,
+            delayed,
             topics,
             self._read_assignments(),
             checkpoints,
             AssignmentLog(self._disk, self._datadir),
+            TopicLog(
+                self._disk,
+                self._datadir,
+                self._clock,
+                self._config.segment_bytes,
+                tail_bytes,
+                partitions,
+            ),
             routed,
             self._findings,
         )
 
+    def _in_order(self, partitions: Mapping[str, int]) -> Mapping[str, int]:
+        """Return the topics, id to partitions, those of the configuration first, in its order."""
+        return {topic.id: topic.partitions for topic in self._config.topics} | dict(partitions)
+
+    def _queue(self, topic_id: str, number: int, tail_bytes: int) -> Queue:
+        key, journal = partition_key(topic_id, number), self._journals[topic_id]
+        offsets = journal.offsets.get(key, Offsets())
+        groups = journal.groups_of(key)
+        return Queue(self._logs[topic_id, number], offsets, tail_bytes, groups)
+
     def _read_offset(self, topic_id: str, partition_id: int) -> int:
         return self._journals[topic_id].read_offset(partition_key(topic_id, partition_id))
+
+    def _highest_read(self, topic_id: str, partition_id: int) -> int:
+        return self._journals[topic_id].highest_read(partition_key(topic_id, partition_id))
 
     def _found(self, finding: Finding) -> None:
         self._findings.append(finding)

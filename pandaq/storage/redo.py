@@ -6,27 +6,32 @@ that it had.
 
 from collections.abc import Callable, Mapping
 
-from pandaq.records import keys_of, split_ingress_line
+from msgspec import structs
+
+from pandaq.extra import decode_extra, encode_extra, may_be_delayed
+from pandaq.records import SEPARATOR, extra_of, keys_of, split_ingress_line, with_extra
 from pandaq.routing import partition_for
 from pandaq.storage.block import Block
 from pandaq.storage.datadir import DataDir
+from pandaq.storage.delayed import Delayed, mark_of
 from pandaq.storage.findings import Damage, Finding, Missing, Note, TailCut
 from pandaq.storage.log import Log
 from pandaq.storage.progress import Progress
-from pandaq.storage.tail import READ_BYTES, Partition, Tail
+from pandaq.storage.tail import DELAYED, READ_BYTES, Partition, Tail
 
 
 class Redo:
     """Routes the ingress log into partition logs; what it finds on the way goes to `findings`.
 
     `topics` is id to partitions; `tails` is what was kept of those that need not be routed again;
-    `read_offset` tells how far a partition is committed. Raises `OSError` and `Unavailable`, after
-    which it may begin anew with the same files.
+    `read_offset` tells how far a partition is committed, by the group that is foremost. Raises
+    `OSError` and `Unavailable`, after which it may begin anew with the same files.
     """
 
     def __init__(
         self,
         ingress: Log,
+        delayed: Delayed,
         topics: Mapping[str, int],
         partitions: Mapping[Partition, Log],
         tails: Mapping[Partition, Tail],
@@ -35,6 +40,7 @@ class Redo:
         findings: list[Finding],
     ) -> None:
         self._ingress = ingress
+        self._delayed = delayed
         self._topics = topics
         self._partitions = partitions
         self._tails = tails
@@ -42,6 +48,7 @@ class Redo:
         self._datadir = datadir
         self._findings = findings
         self._routed = 0
+        self._has_lost = False
 
     def run(self, offset: int) -> int:
         """Route from `offset` on; return how many messages."""
@@ -93,6 +100,8 @@ class Redo:
                 text = f"offset {offset} is for the unknown topic '{topic_id}'"
                 self._findings.append(Note(self._ingress.path, f"{text}; kept in {path}"))
                 continue
+            if may_be_delayed(line) and not self._goes_now(name, payload):
+                continue
             (key,) = keys_of([payload])
             partition_id = partition_for(key, self._topics[topic_id])
             bodies.setdefault((topic_id, partition_id), []).append(payload)
@@ -102,6 +111,24 @@ class Redo:
             if new:
                 self._partitions[partition].append(new)
         self._routed += len(lines)
+
+    def _goes_now(self, name: bytes, payload: bytes) -> bool:
+        """Let the delay log take what is its concern; tell whether the topic gets it now."""
+        extra = decode_extra(extra_of(payload))
+        if not extra.is_delayed:
+            return True
+        tail = self._tails.get(DELAYED)
+        if tail and not tail.new([payload if extra.deliver_at is not None else mark_of(payload)]):
+            return extra.deliver_at is None
+        if self._has_lost and extra.delayed is not None:
+            # The offsets in the delay log may not be what they were: rather twice than not at all.
+            is_known = self._delayed.has(extra.delayed, payload)
+            if not is_known and extra.deliver_at is None:
+                return True
+            if not is_known:
+                payload = with_extra(payload, encode_extra(structs.replace(extra, delayed=None)))
+        (counts,) = self._delayed.append([name + SEPARATOR + payload])
+        return counts and extra.deliver_at is None
 
     def _go_on_behind(self, lost: Damage | Missing) -> None:
         """Go on where ingress messages are gone, and nobody knows which partition they were for.
@@ -117,6 +144,7 @@ class Redo:
             and lost.last <= found.last
             for found in self._findings
         )
+        self._has_lost = True
         if not covered:
             self._findings.append(lost)
         for partition, log in self._partitions.items():

@@ -75,7 +75,7 @@ class Segment:
 
         All or none: where it raises, the caller takes what was written back by `take_back`.
         """
-        blocks = blocks_of(self.last + 1, lines)
+        blocks = blocks_of(self.last + 1, lines, now_ms)
         position = self.size
         entries = []
         for block in blocks:
@@ -126,6 +126,12 @@ class Segment:
                 break
             run.append(entry)
         return self._read_run(run)
+
+    def first_since(self, time_ms: int) -> int | None:
+        """Return the first offset of a block that was appended then or later, None for none."""
+        entries = self._index.entries()
+        # One by one, since a clock may have been set back.
+        return next((each.first for each in entries if each and each.time_ms >= time_ms), None)
 
     def cut(self, offset: int) -> None:
         """Drop all behind the line `offset`, also what is no line; a damaged block goes whole."""
@@ -277,7 +283,7 @@ class Segment:
         for entry in run:
             block = data[entry.position - start : entry.end - start]  # The only one is no copy.
             if entry.fits(block):
-                blocks.append(Block(entry.first, entry.last, block))
+                blocks.append(Block(entry.first, entry.last, block, entry.time_ms))
             else:
                 damage = (self.path, entry.position, entry.length, entry.first, entry.last)
                 blocks.append(Damage(*damage))

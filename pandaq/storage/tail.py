@@ -12,7 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from pandaq.records import keys_of, payload_of, split_ingress_line
+from pandaq.extra import decode_extra, may_be_delayed
+from pandaq.records import extra_of, keys_of, payload_of, split_ingress_line
 from pandaq.routing import partitions_for
 from pandaq.storage.block import Block
 from pandaq.storage.log import Log
@@ -22,6 +23,9 @@ READ_BYTES: Final = 1024 * 1024
 
 Partition = tuple[str, int]
 """A topicId and a partitionId."""
+
+DELAYED: Final[Partition] = ("", 0)
+"""Stands for the delay log where it is treated as partitions are."""
 
 
 class Tail:
@@ -59,9 +63,15 @@ def forecast(ingress: Log, topics: Mapping[str, int], offset: int) -> Mapping[Pa
     `StorageFailed`.
     """
     counts: Counter[Partition] = Counter()
-    for lines in _runs(ingress, offset):
+    for lines, _ in runs(ingress, offset):
         payloads: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        for _, _, name, payload in map(split_ingress_line, lines):
+        for line in lines:
+            _, _, name, payload = split_ingress_line(line)
+            if may_be_delayed(line):
+                extra = decode_extra(extra_of(payload))
+                counts[DELAYED] += extra.is_delayed
+                if extra.deliver_at is not None:
+                    continue
             payloads[name].append(payload)
         for name, of_topic in payloads.items():
             topic_id = name.decode()
@@ -71,11 +81,18 @@ def forecast(ingress: Log, topics: Mapping[str, int], offset: int) -> Mapping[Pa
     return counts
 
 
-def _runs(log: Log, offset: int) -> Iterator[list[bytes]]:
-    """Yield the lines from `offset` on, up to the first that is damaged or missing."""
+def runs(
+    log: Log, offset: int, *, stop_at_damage: bool = True
+) -> Iterator[tuple[list[bytes], int]]:
+    """Yield the lines from `offset` on, with the time when they were appended (ms since 1970).
+
+    Up to the first that is damaged or missing, or those that are there.
+    """
     while blocks := log.read(offset, READ_BYTES):
         for block in blocks:
-            if not isinstance(block, Block) or block.first > offset:
+            is_whole = isinstance(block, Block) and block.first <= offset
+            if stop_at_damage and not is_whole:
                 return
-            yield block.lines()[offset - block.first :]
+            if isinstance(block, Block):
+                yield block.lines()[max(offset - block.first, 0) :], block.time_ms
             offset = block.last + 1

@@ -10,6 +10,7 @@ import bottle
 from pandaq.actors.system import System
 from pandaq.errors import (
     BufferFull,
+    DelayFull,
     InvalidRequest,
     MethodNotAllowed,
     PandaqError,
@@ -29,7 +30,7 @@ RETRY_AFTER_S: Final = 1
 QUICK_BYTES: Final = 128 * 1024
 """A body up to this size is decoded in less time than it takes to give it to another thread."""
 
-QUICK_PATHS: Final = ("/ingress/", "/consume/", "/commit")
+QUICK_PATHS: Final = ("/ingress/", "/consume/", "/commit", "/nack")
 """Where they begin whose routes return what is still to come."""
 
 Handler = Callable[..., dict[str, Any] | Pieces | Later]
@@ -58,7 +59,13 @@ class App:
         self._route("POST", "/ingress/<topic_id>", producers.append)
         self._route("POST", "/register/<topic_id>", consumers.register)
         self._route("GET", "/consume/<broker_id>/<topic_id>/<partition_id>", room.consume)
+        self._route("POST", "/heartbeat/<topic_id>", consumers.heartbeat)
+        self._route("POST", "/unregister/<topic_id>", consumers.unregister)
         self._route("POST", "/commit", consumers.commit)
+        self._route("POST", "/seek", consumers.seek)
+        self._route("POST", "/nack", consumers.nack)
+        self._route("POST", "/redrive/<topic_id>", operators.redrive)
+        self._route("DELETE", "/groups/<topic_id>/<group:path>", operators.delete_group)
         self._route("GET", "/stats", operators.stats)
         self._route("GET", "/health", operators.health)
 
@@ -167,7 +174,7 @@ def _failed(error: Exception) -> Answer:
     headers = []
     if isinstance(error, MethodNotAllowed):
         headers.append(("Allow", error.allowed))
-    if isinstance(error, BufferFull | ShuttingDown):
+    if isinstance(error, BufferFull | DelayFull | ShuttingDown):
         headers.append(("Retry-After", str(RETRY_AFTER_S)))
     return _answer(status_of(error), failure(error.code, str(error)), *headers)
 

@@ -5,14 +5,17 @@
 """
 
 import re
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from itertools import repeat
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from pandaq.batch import Batch
 from pandaq.errors import InvalidRequest, PandaqError
+from pandaq.extra import decode_extra
 from pandaq.ids import shown
 from pandaq.records import split_partition_line
 
@@ -28,9 +31,13 @@ STATUS: Final = {
     "BROKER_NOT_FOUND": 404,
     "TOPIC_NOT_FOUND": 404,
     "PARTITION_NOT_FOUND": 404,
+    "CONSUMER_NOT_FOUND": 404,
+    "GROUP_NOT_FOUND": 404,
     "METHOD_NOT_ALLOWED": 405,
     "NO_PARTITION_AVAILABLE": 409,
     "NOT_ASSIGNED": 409,
+    "GROUP_IN_USE": 409,
+    "LIMIT_REACHED": 409,
     "PAYLOAD_TOO_LARGE": 413,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "BUFFER_FULL": 429,
@@ -55,6 +62,11 @@ class MessageBody(msgspec.Struct, frozen=True, rename="camel", gc=False):
     message_id: str | int
     content: msgspec.Raw
     topic_id: str | None = None
+    key: str | None = None
+    headers: dict[str, str] | None = None
+    delay_ms: int | None = None
+    deliver_at: int | None = None
+    ttl_ms: int | None = None
 
 
 class AppendBody(Body, frozen=True):
@@ -64,19 +76,51 @@ class AppendBody(Body, frozen=True):
     messages: list[MessageBody] | msgspec.UnsetType = msgspec.UNSET
 
 
-class RegisterBody(Body, frozen=True, kw_only=True):
-    """Of `POST /register/{topicId}`."""
+class MemberBody(Body, frozen=True, kw_only=True):
+    """Of `POST /heartbeat/{topicId}` and `POST /unregister/{topicId}`."""
 
     consumer_id: str
+    group: str | None = None
 
 
-class CommitBody(Body, frozen=True, kw_only=True):
-    """Of `POST /commit`."""
+class RegisterBody(MemberBody, frozen=True, kw_only=True):
+    """Of `POST /register/{topicId}`."""
+
+    lease_ms: int | None = None
+    share: bool = False
+    start: Literal["beginning", "end"] = msgspec.field(default="beginning", name="from")
+
+
+class HolderBody(Body, frozen=True, kw_only=True):
+    """What all have that are sent by who has a partition."""
 
     topic_id: str
     partition_id: int | str
     consumer_id: str
+    group: str | None = None
+    generation: int | None = None
+
+
+class CommitBody(HolderBody, frozen=True, kw_only=True):
+    """Of `POST /commit`."""
+
     offset: int
+
+
+class SeekBody(HolderBody, frozen=True, kw_only=True):
+    """Of `POST /seek`: one of the three says where to."""
+
+    offset: int | None = None
+    timestamp: int | None = None
+    to: Literal["beginning", "end"] | None = None
+
+
+class NackBody(HolderBody, frozen=True, kw_only=True):
+    """Of `POST /nack`."""
+
+    offset: int
+    reason: str | None = None
+    delay_ms: int | None = None
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -135,9 +179,15 @@ def status_of(error: PandaqError) -> int:
 def batch_json(batch: Batch, *, single: bool) -> Pieces:
     """Return the data of a consume, made of the log's own bytes without decoding them."""
     messages: Pieces = []
-    for topic_id, _, offset, message_id, content in map(split_partition_line, batch.lines):
+    known_ms, end = 0, b"}"
+    times = batch.times or repeat(0)
+    for fields, time_ms in zip(map(split_partition_line, batch.lines), times, strict=False):
+        if time_ms != known_ms:
+            known_ms, end = time_ms, b',"timestamp":"%b"}' % timestamp(time_ms).encode()
+        topic_id, _, offset, message_id, content = fields[:5]
         messages += (b',{"topicId":"', topic_id, b'","messageId":"', message_id)
-        messages += (b'","content":', content, b',"offset":', offset, b"}")
+        messages += (b'","content":', content, b',"offset":', offset)
+        messages += (*_more(fields[5]), end) if len(fields) > _FIELDS else (end,)
     if messages:
         messages[0] = messages[0].removeprefix(b",")
     before, behind = (
@@ -153,9 +203,32 @@ def batch_json(batch: Batch, *, single: bool) -> Pieces:
     ]
 
 
-def timestamp() -> str:
-    """Return the time as ISO 8601 in UTC with milliseconds and `Z`."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def timestamp(time_ms: int | None = None) -> str:
+    """Return a time (ms since 1970), or now, as ISO 8601 in UTC with milliseconds and `Z`.
+
+    >>> timestamp(1700000000123)
+    '2023-11-14T22:13:20.123Z'
+    """
+    if time_ms is None:
+        time_ms = time.time_ns() // 1_000_000
+    seconds, rest_ms = divmod(time_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ms:03}Z"
+
+
+_FIELDS: Final = 5
+_sixth = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _more(text: bytes) -> Pieces:
+    """Return what an answer tells of a message's sixth field, as it stands there."""
+    fields = _sixth.decode(text)
+    pieces: Pieces = []
+    for name in ("key", "headers"):
+        if name in fields:
+            pieces += (b',"%b":' % name.encode(), bytes(fields[name]))
+    if refusal := decode_extra(text).refusal:
+        pieces.append(b',"attempts":%d' % refusal.attempts)
+    return pieces
 
 
 # -- sentences

@@ -1,5 +1,6 @@
 """The routes that producers call."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,12 +23,20 @@ def append(system: System, request: Request, topic_id: str) -> Later:
     check_topic_ids(messages, topic_id)
     ids = [str(each.message_id) for each in messages]
     contents = [bytes(each.content) for each in messages]
-    reply = system.begin_append_texts(topic_id, ids, contents, are_json=True)
-    if body.messages is msgspec.UNSET:
-        head: dict[str, Any] = {"messageId": ids[0]}
-    else:
-        head = {"count": len(ids)}
-    return Later(reply, lambda _: head | {"topicId": topic_id, "timestamp": timestamp()})
+    extras = system.extras_of(messages)
+    reply = system.begin_append_texts(topic_id, ids, contents, extras, are_json=True)
+    is_single = body.messages is msgspec.UNSET
+    head: dict[str, Any] = {"messageId": ids[0]} if is_single else {"count": len(ids)}
+
+    def encode(duplicates: Sequence[int]) -> dict[str, Any]:
+        more: dict[str, Any] = {}
+        if duplicates:
+            more = (
+                {"duplicate": True} if is_single else {"duplicates": [ids[n] for n in duplicates]}
+            )
+        return head | {"topicId": topic_id, "timestamp": timestamp()} | more
+
+    return Later(reply, encode)
 
 
 def _messages(body: AppendBody) -> list[MessageBody]:

@@ -56,6 +56,19 @@ class Request:
             )
         return min(int(value), highest)
 
+    def text(self, name: str) -> str | None:
+        """Return a query parameter as it is, None where it is absent or empty."""
+        return self._parameter(name) or None
+
+    def integer(self, name: str) -> int | None:
+        """Return a query parameter that is an integer of its own right, None where it is absent."""
+        value = self._parameter(name)
+        if not value:
+            return None
+        if not re.fullmatch(r"-?[0-9]{1,19}", value):
+            raise InvalidRequest(f"{name} is {value[:40]!r}; it must be an integer")
+        return int(value)
+
     def _parameter(self, name: str) -> str:
         query: str = self._environ.get("QUERY_STRING", "")
         if not query:

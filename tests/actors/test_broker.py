@@ -11,6 +11,7 @@ import pytest
 from pandaq.actors import broker as broker_module
 from pandaq.actors.asking import send
 from pandaq.actors.broker import Broker
+from pandaq.actors.delay import Delay
 from pandaq.actors.ingress import Ingress
 from pandaq.actors.journal import JournalKeeper
 from pandaq.actors.messages import (
@@ -28,6 +29,7 @@ from pandaq.actors.messages import (
     Release,
     Retain,
     Sync,
+    TakeDue,
 )
 from pandaq.actors.partition import Partition
 from pandaq.actors.topic import Topic
@@ -36,6 +38,7 @@ from pandaq.config import Config
 from pandaq.errors import OutcomeUnknown, StorageFailed, StorageFull
 from pandaq.offsets import Offsets
 from pandaq.storage.checkpoint import read_checkpoint
+from pandaq.storage.delayed import KEY, Due
 from pandaq.storage.journal import partition_key
 from pandaq.storage.recovery import open_store
 from pandaq.storage.store import Store
@@ -72,7 +75,10 @@ class Scene:
         self.batch = Batch(0, len(lines), lines)
         self.ingress = FakeRef(self._answer("ingress"))
         self.topics = {name: FakeRef(self._answer(name)) for name in ("orders", "events")}
-        self.broker = Broker(self.ingress, self.topics, store.checkpoints, config)
+        self.delay = FakeRef(self._answer("delay"))
+        self.broker = Broker(
+            self.ingress, self.delay, self.topics, store.checkpoints, config, Clock()
+        )
 
     def cycle(self) -> Outcome:
         outcome: Outcome = self.broker.on_receive(Cycle()).outcome
@@ -97,6 +103,10 @@ class Scene:
                     return Offsets(offset, offset)
                 case DescribeQueue():
                     return QueueDescription(Offsets(9, self.batch.start_offset), 0, None)
+                case TakeDue():
+                    return Due([], [])
+                case Sync() if name == "delay":
+                    return {KEY: Offsets(7, 2)}
                 case Sync():
                     return {} if name == "ingress" else {partition_key(name, 0): Offsets(5, 4)}
                 case _:
@@ -220,15 +230,19 @@ class TestWhatIsDue:
         assert scene.asked(Sync, DescribeQueue, Release) == [
             ("orders", Sync()),
             ("events", Sync()),
+            ("delay", Sync()),
             ("ingress", DescribeQueue()),
             ("ingress", Release(3)),
+            ("delay", Release(2)),
         ]
         checkpoint = read_checkpoint(disk.power_loss_worst(), CHECKPOINT)
         assert checkpoint
         assert checkpoint.ingress == Offsets(9, 3)
-        assert checkpoint.partitions == dict.fromkeys(
-            ("orders_partition_0", "events_partition_0"), Offsets(5, 4)
-        )
+        assert checkpoint.partitions == {
+            "orders_partition_0": Offsets(5, 4),
+            "events_partition_0": Offsets(5, 4),
+            KEY: Offsets(7, 2),
+        }
 
     def test_nothing_new_needs_no_checkpoint(self, store: Store) -> None:
         scene = Scene(store, small_config(checkpoint_bytes=1), PENDING)
@@ -278,7 +292,7 @@ class TestWhatIsDue:
         assert scene.cycle() is Outcome.BLOCKED
         assert scene.asked(Release) == []
         assert scene.cycle() is Outcome.IDLE
-        assert scene.asked(Release) == [("ingress", Release(3))]
+        assert scene.asked(Release) == [("ingress", Release(3)), ("delay", Release(2))]
 
     @pytest.mark.parametrize("fails", [False, True])
     def test_durability_by_interval_syncs_ingress_also_where_routing_waits(
@@ -334,14 +348,18 @@ class TestDraining:
     def test_all_is_routed_and_a_checkpoint_written(self, store: Store) -> None:
         scene = Scene(store, small_config(), PENDING)
         assert scene.broker.on_receive(Drain(5)) is Outcome.IDLE
-        assert scene.asked(Commit, Release) == [("ingress", Commit(3)), ("ingress", Release(3))]
+        assert scene.asked(Commit, Release) == [
+            ("ingress", Commit(3)),
+            ("ingress", Release(3)),
+            ("delay", Release(2)),
+        ]
 
     def test_where_time_is_over_the_rest_is_left_and_the_checkpoint_written(
         self, store: Store, caplog: pytest.LogCaptureFixture
     ) -> None:
         scene = Scene(store, small_config(batch_size=1), PENDING)
         assert scene.broker.on_receive(Drain(-1)) is Outcome.IDLE
-        assert len(scene.asked(Release)) == 1
+        assert scene.asked(Release) == [("ingress", Release(3)), ("delay", Release(2))]
         assert "could be routed in time" in caplog.text
 
     def test_what_cannot_be_routed_is_left_without_a_checkpoint(self, store: Store) -> None:
@@ -356,22 +374,21 @@ class Cast:
 
     def __init__(self, disk: SimulatedDisk, clock: Clock, config: Config) -> None:
         self.store = open_store(config, disk, clock)
-        self.ingress = InlineRef(Ingress(self.store.ingress, config))
+        self.ingress = InlineRef(Ingress(self.store.ingress, {}, clock, config))
         self.partitions: dict[str, list[InlineRef]] = {}
         topics = {}
         for topic_id, topic in self.store.topics.items():
             journal = InlineRef(JournalKeeper(topic.journal))
             refs = [
                 InlineRef(
-                    Partition(
-                        partition_key(topic_id, number), queue, journal, topic.retention, clock, 5
-                    )
+                    Partition(topic_id, number, queue, journal, {}, topic.retention, clock, 5)
                 )
                 for number, queue in enumerate(topic.partitions)
             ]
             self.partitions[topic_id] = refs
             topics[topic_id] = InlineRef(Topic(refs, 5))
-        self.broker = Broker(self.ingress, topics, self.store.checkpoints, config)
+        delay = InlineRef(Delay(self.store.delayed, clock, ALL))
+        self.broker = Broker(self.ingress, delay, topics, self.store.checkpoints, config, clock)
 
     def append(self, *bodies: bytes) -> None:
         self.ingress.ask(Append(list(bodies))).get(timeout=0)

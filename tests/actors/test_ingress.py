@@ -41,7 +41,7 @@ NO_ROOM = OSError(errno.ENOSPC, "no room")
 
 @pytest.fixture
 def ingress(store: Store) -> Ingress:
-    return Ingress(store.ingress, small_config())
+    return Ingress(store.ingress, {}, Clock(), small_config())
 
 
 def append(ingress: Ingress, *message_ids: str, size: int = 0) -> Reply[None]:
@@ -119,7 +119,7 @@ class TestGroupCommit:
     def test_without_fsync_an_answer_does_not_wait_for_a_sync(
         self, store: Store, disk: SimulatedDisk
     ) -> None:
-        ingress = Ingress(store.ingress, small_config(durability="interval"))
+        ingress = Ingress(store.ingress, {}, Clock(), small_config(durability="interval"))
         syncs = disk.syncs[INGRESS_LOG]
         appended(ingress, "a")
         assert disk.syncs[INGRESS_LOG] == syncs
@@ -193,7 +193,7 @@ class TestFaults:
 class TestBacklog:
     @pytest.fixture
     def ingress(self, store: Store) -> Ingress:
-        return Ingress(store.ingress, small_config(max_backlog_bytes=200))
+        return Ingress(store.ingress, {}, Clock(), small_config(max_backlog_bytes=200))
 
     def test_what_waits_for_a_flush_counts(self, ingress: Ingress) -> None:
         append(ingress, "a", size=120)

@@ -57,7 +57,7 @@ def make_partition(
 ) -> Partition:
     topic = store.topics["orders"]
     journal = InlineRef(JournalKeeper(topic.journal))
-    return Partition(KEY, topic.partitions[0], journal, retention, clock, 5)
+    return Partition("orders", 0, topic.partitions[0], journal, {}, retention, clock, 5)
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ class TestCommitting:
         for message in (Commit(offset), CheckCommit(offset)):
             with pytest.raises(InvalidOffset) as raised:
                 partition.on_receive(message)
-            assert (raised.value.read, raised.value.log_end) == (1, 3)
+            assert (raised.value.lowest, raised.value.log_end) == (1, 3)
         assert disk.trace == trace
         assert partition.on_receive(DescribeQueue()).offsets == Offsets(3, 1)
 
@@ -263,12 +263,16 @@ class TestWaiting:
         partition.on_receive(Commit(2))
         assert not is_answered(wait(partition))
 
-    def test_that_all_of_the_rest_is_lost_is_told_once(
+    def test_that_all_of_the_rest_is_lost_is_told_when_the_wait_ends(
         self, partition: Partition, disk: SimulatedDisk
     ) -> None:
         partition.on_receive(routed(*numbered(["a", "b"])))
         disk.corrupt(LOG, 2, b"\0" * 5)
-        assert wait(partition).get(timeout=0) == Batch(0, 2, [])
+        message = ReadOrWait(ALL, ALL)
+        ended = partition.on_receive(message)
+        assert not is_answered(ended)
+        partition.on_receive(EndWait(message))
+        assert ended.get(timeout=0) == Batch(0, 2, [])
         waiting = wait(partition)
         assert not is_answered(waiting)
         partition.on_receive(routed((3, payload("c"))))

@@ -157,7 +157,7 @@ class BrokerMachine(RuleBasedStateMachine):
         held = [n for n in numbers if self.consumers.get((topic, n)) == consumer]
         free = [n for n in numbers if (topic, n) not in self.consumers]
         try:
-            number = self.system.register(topic, consumer)
+            number = self.system.register(topic, consumer).partition_id
         except NoPartitionAvailable:
             assert not held
             assert not free

@@ -127,7 +127,7 @@ class TestManyAtOnce:
 
         def consume(_: int) -> None:
             consumer_id = f"consumer-{threading.get_ident()}"
-            number = broker.register("orders", consumer_id)
+            number = broker.register("orders", consumer_id).partition_id or 0
             while len(got[0]) + len(got[1]) + len(got[2]) < producers * each:
                 batch = broker.read("orders", number, 7, wait_s=0.02)
                 if batch.count:
@@ -167,7 +167,7 @@ class TestManyAtOnce:
     ) -> None:
         def register(number: int) -> int | None:
             try:
-                return broker.register("orders", f"consumer-{number}")
+                return broker.register("orders", f"consumer-{number}").partition_id or 0
             except Exception:  # noqa: BLE001 (there are three partitions)
                 return None
 
@@ -442,7 +442,7 @@ class TestStarting:
             broker.commit("orders", 0, "consumer-1", batch.end_offset)
         with Broker(config) as broker:
             assert broker.read("orders", 0).count == 0
-            assert broker.register("orders", "consumer-1") == 0
+            assert broker.register("orders", "consumer-1").partition_id == 0
 
     def test_a_block_that_raises_stops_the_broker_too(self, config: Config) -> None:
         def fail(broker: Broker) -> None:
@@ -513,7 +513,7 @@ class TestFaults:
         config = small_config(ask_timeout_ms=100, interval_ms=20)
         with Broker(config, disk=disk, clock=Clock()) as broker:
             disk.fail("sync", hold)
-            appending: Future[None] = pool.submit(broker.append, "orders", [message("a")])
+            appending: Future[Any] = pool.submit(broker.append, "orders", [message("a")])
             assert held.wait(LONG_S)
             with pytest.raises(OutcomeUnknown):
                 appending.result(LONG_S)

@@ -56,8 +56,10 @@ class TestAppending:
 
     def test_lines_get_consecutive_offsets(self, disk: SimulatedDisk) -> None:
         log = open_log(disk)
-        assert log.append([body(1), body(2)]) == [Block(1, 2, line(1) + b"\n" + line(2) + b"\n")]
-        assert log.append([body(3)]) == [Block(3, 3, line(3) + b"\n")]
+        assert log.append([body(1), body(2)]) == [
+            Block(1, 2, line(1) + b"\n" + line(2) + b"\n", Clock().now_ms)
+        ]
+        assert log.append([body(3)]) == [Block(3, 3, line(3) + b"\n", Clock().now_ms)]
         assert log.end == 3
         assert files(disk)["a.log"] == b"t|0|1|m1|1\nt|0|2|m2|1\nt|0|3|m3|1\n"
 

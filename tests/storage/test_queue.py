@@ -49,7 +49,8 @@ def open_queue(
     read: int = 0,
     segment_bytes: int = PLENTY,
 ) -> Queue:
-    return Queue(Log(disk, PATH, FORMAT, segment_bytes, lambda: 1000), read, tail_bytes)
+    log = Log(disk, PATH, FORMAT, segment_bytes, lambda: 1000)
+    return Queue(log, Offsets(log.end, read), tail_bytes)
 
 
 def body(offset: int, size: int = 1) -> bytes:
@@ -337,7 +338,7 @@ class TestDamage:
         log = Log(disk, PATH, FORMAT, PLENTY, lambda: 1000)
         log.append([body(1)])
         log.skip(10)
-        queue = Queue(log, 0, NOWHERE)
+        queue = Queue(log, Offsets(), NOWHERE)
         assert queue.offsets == Offsets(10, 0)
         for _ in range(2):
             assert read_all(queue) == Batch(0, 1, lines(1, 1))

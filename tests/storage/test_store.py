@@ -105,7 +105,7 @@ class TestStore:
     def test_closing_closes_all_and_gives_the_lock_up(
         self, disk: SimulatedDisk, store: Store
     ) -> None:
-        assert len(disk.open_files) == 10  # four logs with their indexes, and two journals
+        assert len(disk.open_files) == 12  # four logs with their indexes, and two journals
         assert list(disk.held_locks) == [DATA / "pandaq.lock"]
         store.close()
         store.close()

@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,6 +62,9 @@ class TestRegister:
             "brokerId": str,
             "consumerId": str,
             "partitionId": int,
+            "group": str,
+            "leaseMs": type(None),
+            "partitions": list,
             "timestamp": str,
         }
         assert (data["topicId"], data["brokerId"]) == (topic, "broker_1")
@@ -108,7 +112,7 @@ class TestIngress:
     def test_a_topic_id_in_the_message_and_unknown_fields_do_no_harm(
         self, broker: LiveBroker, topic: str
     ) -> None:
-        message = {"messageId": "m", "content": 1, "topicId": topic, "headers": {"a": [1]}}
+        message = {"messageId": "m", "content": 1, "topicId": topic, "someday": {"a": [1]}}
         unknown = {"group": 1, "leaseMs": [], "x": {"y": None}}
         body = {"brokerId": None, "message": message, **unknown}
         assert broker.post(f"/ingress/{topic}", body).data["messageId"] == "m"
@@ -145,7 +149,10 @@ class TestConsume:
             "endOffset": 0,
         }
         broker.send(("a", {"n": 1}), ("b", 2), topic=topic)
-        assert broker.consume(topic, "?wait=5000") == {
+        data = broker.consume(topic, "?wait=5000")
+        stamp = data["messages"].pop("timestamp")
+        assert abs(datetime.fromisoformat(stamp) - datetime.now(UTC)) < timedelta(minutes=1)
+        assert data == {
             "messages": {"topicId": topic, "messageId": "a", "content": {"n": 1}, "offset": 1},
             "count": 1,
             "startOffset": 0,
@@ -157,7 +164,10 @@ class TestConsume:
         empty = {"messages": [], "count": 0, "startOffset": 0, "endOffset": 0}
         assert broker.consume(topic, f"?{flag}") == empty
         broker.send(("a", 1), ("b", 2), topic=topic)
-        assert broker.consume(topic, f"?{flag}&wait=5000") == {
+        data = broker.consume(topic, f"?{flag}&wait=5000")
+        for each in data["messages"]:
+            assert each.pop("timestamp").endswith("Z")
+        assert data == {
             "messages": [
                 {"topicId": topic, "messageId": "a", "content": 1, "offset": 1},
                 {"topicId": topic, "messageId": "b", "content": 2, "offset": 2},
@@ -303,12 +313,19 @@ class TestStats:
             "topicCount": int,
             "topics": list,
             "ingressBuffer": dict,
+            "delayed": dict,
             "timestamp": str,
         }
         assert (data["brokerId"], data["topicCount"]) == ("broker_1", TOPICS + 2)
         assert [each["topicId"] for each in data["topics"]][:2] == ["orders", "events"]
         orders = data["topics"][0]
-        assert fields(orders) == {"topicId": str, "partitionCount": int, "partitions": list}
+        assert fields(orders) == {
+            "topicId": str,
+            "partitionCount": int,
+            "partitions": list,
+            "consumers": list,
+            "groups": list,
+        }
         assert [each["partitionId"] for each in orders["partitions"]] == [0, 1, 2]
         found = next(each for each in data["topics"] if each["topicId"] == topic)
         assert found["partitions"] == [
@@ -318,7 +335,9 @@ class TestStats:
                 "readOffset": 1,
                 "bufferSize": 1,
                 "pendingMessages": 1,
+                "expiredMessages": 0,
                 "consumerId": "c",
+                "generation": 1,
             }
         ]
         ingress = data["ingressBuffer"]
@@ -591,7 +610,7 @@ class TestEveryValue:
         assert broker.call("POST", "/ingress/events", body).data
         assert broker.consume("events", "?wait=5000")["count"] == 1
         answer = broker.get("/consume/broker_1/events/0").body
-        assert b'"content":%b,"offset":%d}' % (text, offset + 1) in answer
+        assert b'"content":%b,"offset":%d,' % (text, offset + 1) in answer
         broker.commit("events", offset + 1)
 
     @settings(

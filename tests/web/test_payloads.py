@@ -226,7 +226,7 @@ class TestSentences:
                 assert str(error)  # noqa: PT017 (both ways are right)
 
     def test_unknown_fields_are_ignored(self) -> None:
-        body = b'{"consumerId":"c","brokerId":null,"extra":[{"a":1}],"group":7}'
+        body = b'{"consumerId":"c","brokerId":null,"extra":[{"a":1}],"someday":7}'
         assert decode(body, REGISTER) == RegisterBody(consumer_id="c")
 
 

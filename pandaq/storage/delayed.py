@@ -1,0 +1,188 @@
+"""The delay log: messages that are not due yet, durable until they are routed.
+
+    brokerId|offset|topicId|messageId|content|{"deliverAt":…}     a message that waits until then
+    brokerId|offset|topicId|messageId|null|{"delayed":N}          the message at offset N has gone
+
+Like a partition's log it is made of the ingress log, always with the same result: what a producer
+delays is routed here; when it is due it is appended to the ingress log once more, with the offset
+that it has here, and routed on, and the line here says so. So a crash at any point neither loses a
+message nor routes it twice: what goes again though it has gone is dropped.
+
+To let go of old segments, messages that wait among many that have gone may be appended anew: a line
+with both `deliverAt` and `delayed`.
+"""
+
+import heapq
+import logging
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from msgspec import structs
+
+from pandaq.extra import Extra, decode_extra, encode_extra
+from pandaq.offsets import Offsets
+from pandaq.records import SEPARATOR, extra_of, split_ingress_line, with_extra
+from pandaq.storage.block import Block
+from pandaq.storage.findings import Damage
+from pandaq.storage.log import Log
+
+logger = logging.getLogger(__name__)
+
+KEY: Final = "delayed"
+"""Names it in the checkpoint."""
+READ_BYTES: Final = 1024 * 1024
+"""How much of the log is read at once."""
+SPARSE: Final = 10_000
+"""So many lines of messages that have gone may stand among those that wait, and as many again as
+wait."""
+MOVED: Final = 500
+"""Messages that are appended anew at once."""
+
+
+class Due(NamedTuple):
+    """Messages to be appended to the ingress log, `topicId|payload`, and their offsets here."""
+
+    offsets: list[int]
+    bodies: list[bytes]
+
+
+class Delayed:
+    """The delay log and, in memory, when each of its messages is due (ms since 1970)."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.damaged: list[Damage] = []
+        """What could not be read when it was opened."""
+        self._due: dict[int, tuple[int, int]] = {}
+        """By offset: when it is due, and a checksum of the messageId."""
+        self._heap: list[tuple[int, int]] = []
+        self._is_on_its_way: set[int] = set()
+        self._load()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    @property
+    def offsets(self) -> Offsets:
+        """Where the log ends, and up to where all messages have gone."""
+        return Offsets(self.log.end, next(iter(self._due)) - 1 if self._due else self.log.end)
+
+    def append(self, bodies: Sequence[bytes]) -> list[bool]:
+        """Take messages that are delayed, and note those that were and now go; not yet durable.
+
+        Tells of each whether it counts: false for one that has gone before. Raises `StorageFull`,
+        `StorageFailed`, after which nothing has changed.
+        """
+        counts, kept = [], []
+        gone: set[int] = set()
+        for topic_id, payload in (body.split(SEPARATOR, 1) for body in bodies):
+            extra = decode_extra(extra_of(payload))
+            is_new = extra.delayed is None or (
+                extra.delayed in self._due and extra.delayed not in gone
+            )
+            counts.append(is_new)
+            if is_new:
+                if extra.delayed is not None:
+                    gone.add(extra.delayed)
+                is_waiting = extra.deliver_at is not None
+                kept.append((topic_id, payload if is_waiting else mark_of(payload)))
+        first = self.log.end + 1
+        if kept:
+            self.log.append([SEPARATOR.join(each) for each in kept])
+        for offset, (_, payload) in enumerate(kept, first):
+            self._apply(offset, payload)
+        return counts
+
+    def has(self, offset: int, payload: bytes) -> bool:
+        """Tell whether this message waits at this offset."""
+        return offset in self._due and self._due[offset][1] == _checksum(payload)
+
+    def due(self, now_ms: int, max_messages: int, max_bytes: int) -> Due:
+        """Return what is to be appended to the ingress log now, at most so much of it.
+
+        It comes again until `sent`. Raises `StorageFailed`.
+        """
+        due = Due([], [])
+        if self._is_sparse():
+            waiting = (n for n, (at, _) in self._due.items() if at > now_ms)
+            for offset in list(islice(waiting, MOVED)):
+                self._take(offset, due, is_due=False)
+        taken = []
+        while len(due.offsets) < max_messages and max_bytes > 0:
+            next_due_ms = self._next_in_heap()
+            if next_due_ms is None or next_due_ms > now_ms:
+                break
+            taken.append(heapq.heappop(self._heap))
+            max_bytes -= self._take(taken[-1][1], due, is_due=True)
+        for entry in taken:  # Until they are sent.
+            heapq.heappush(self._heap, entry)
+        return due
+
+    def sent(self, offsets: Sequence[int]) -> None:
+        """Note that these are in the ingress log."""
+        self._is_on_its_way.update(offset for offset in offsets if offset in self._due)
+
+    def next_due_ms(self) -> int | None:
+        """Return when the next message is due, None where none waits."""
+        return 0 if self._is_sparse() else self._next_in_heap()
+
+    def _load(self) -> None:
+        offset = self.log.start
+        while blocks := self.log.read(offset, READ_BYTES):
+            for block in blocks:
+                if isinstance(block, Block):
+                    for line in block.lines():
+                        _, number, _, payload = split_ingress_line(line)
+                        self._apply(int(number), payload)
+                else:
+                    self.damaged.append(block)
+            offset = blocks[-1].last + 1
+
+    def _apply(self, offset: int, payload: bytes) -> None:
+        extra = decode_extra(extra_of(payload))
+        if extra.delayed is not None:
+            self._due.pop(extra.delayed, None)
+            self._is_on_its_way.discard(extra.delayed)
+        if extra.deliver_at is not None:
+            self._due[offset] = extra.deliver_at, _checksum(payload)
+            heapq.heappush(self._heap, (extra.deliver_at, offset))
+
+    def _is_sparse(self) -> bool:
+        offsets = self.offsets
+        return not self._is_on_its_way and offsets.pending > 2 * len(self._due) + SPARSE
+
+    def _next_in_heap(self) -> int | None:
+        heap = self._heap
+        while heap and (heap[0][1] not in self._due or heap[0][1] in self._is_on_its_way):
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def _take(self, offset: int, due: Due, *, is_due: bool) -> int:
+        """Add a message as it goes into the ingress log; return its size in bytes."""
+        block = self.log.read(offset, 1)[0]
+        if isinstance(block, Damage):
+            # Here alone it stood: there is nothing left to route.
+            logger.error("%s: a delayed message is lost", block)
+            self._due.pop(offset)
+            return 0
+        _, _, topic_id, payload = split_ingress_line(block.lines()[offset - block.first])
+        extra = decode_extra(extra_of(payload))
+        deliver_at = None if is_due else extra.deliver_at
+        extra = structs.replace(extra, deliver_at=deliver_at, delayed=offset)
+        body = topic_id + SEPARATOR + with_extra(payload, encode_extra(extra))
+        due.offsets.append(offset)
+        due.bodies.append(body)
+        return len(body)
+
+
+def mark_of(payload: bytes) -> bytes:
+    """Return the payload of the line that says that a message, which comes from here, has gone."""
+    extra = decode_extra(extra_of(payload))
+    message_id = payload[: payload.index(SEPARATOR)]
+    return SEPARATOR.join([message_id, b"null", encode_extra(Extra(delayed=extra.delayed))])
+
+
+def _checksum(payload: bytes) -> int:
+    return crc32(payload[: payload.index(SEPARATOR)])
