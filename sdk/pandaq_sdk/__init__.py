@@ -9,6 +9,12 @@
         for message in consumer:
             print(message.offset, message.content)
 
+    with GroupConsumer(
+        "http://localhost:3000", "broker_1", "worker-1", "orders", group="billing"
+    ) as consumer:
+        for message in consumer:  # of its share of the partitions
+            print(message.partition_id, message.offset, message.content)
+
 Delivery is at least once: whoever handles a message must bear to see it again.
 Everything raised on purpose is a `PandaqSdkError`, or a `ValueError` for an argument that
 cannot be right.
@@ -40,8 +46,9 @@ from pandaq_sdk.errors import (
     Unavailable,
     UnexpectedAnswer,
 )
+from pandaq_sdk.group_consumer import GroupConsumer, GroupMessage
 from pandaq_sdk.producer import Producer
-from pandaq_sdk.receipt import Committed, Produced, ProducedBatch, Registered
+from pandaq_sdk.receipt import Committed, Produced, ProducedBatch, Refused, Registered
 
 __all__ = [
     "Batch",
@@ -54,6 +61,8 @@ __all__ = [
     "Consumer",
     "FlushTimedOut",
     "Forbidden",
+    "GroupConsumer",
+    "GroupMessage",
     "InvalidOffset",
     "InvalidRequest",
     "Message",
@@ -67,6 +76,7 @@ __all__ = [
     "Produced",
     "ProducedBatch",
     "Producer",
+    "Refused",
     "Registered",
     "SendBufferFull",
     "SenderStopped",

@@ -16,8 +16,9 @@ class Message(Struct, frozen=True, rename="camel"):
     """One message of a partition.
 
     `content` is any JSON value, `None`, `False`, `0` and `""` included; `offset` is what to
-    commit once the message and all before it were handled. `key`, `headers` and `timestamp`
-    (ISO 8601, UTC) are None unless the broker sends them.
+    commit once the message and all before it were handled. `key` and `headers` are those of its
+    producer; `timestamp` is when its partition got it (ISO 8601, UTC). They are None where the
+    broker sends none. `attempts` counts how often the group that reads it has refused it.
     """
 
     topic_id: str
@@ -27,6 +28,7 @@ class Message(Struct, frozen=True, rename="camel"):
     key: str | None = None
     headers: dict[str, Any] | None = None
     timestamp: str | None = None
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ def _message_from(fields: Fields) -> Message:
         _if_is(str, fields.fields.get("key")),
         _if_is(dict, fields.fields.get("headers")),
         _if_is(str, fields.fields.get("timestamp")),
+        _if_is(int, fields.fields.get("attempts")) or 0,
     )
 
 

@@ -8,6 +8,7 @@ was refused, so this writes nothing twice, and the order stays.
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import InvalidStateError
 from http import HTTPStatus
@@ -82,9 +83,18 @@ def _claim(message: Outgoing) -> bool:
         return False
 
 
-def _succeed(messages: Iterable[Outgoing], receipt: ProducedBatch) -> None:
-    for each in messages:
-        produced = Produced(_as_text(each.message_id), receipt.topic_id, receipt.timestamp)
+def _succeed(messages: Sequence[Outgoing], receipt: ProducedBatch) -> None:
+    # Of several with one id, the first is the one that was written, if any was.
+    repeated = Counter(receipt.duplicates)
+    outcomes = []
+    for each in reversed(messages):
+        message_id = _as_text(each.message_id)
+        is_duplicate = repeated[message_id] > 0
+        repeated[message_id] -= is_duplicate
+        outcomes.append(
+            Produced(message_id, receipt.topic_id, receipt.timestamp, duplicate=is_duplicate)
+        )
+    for each, produced in zip(messages, reversed(outcomes), strict=True):
         try:
             each.future.set_result(produced)
         except InvalidStateError:

@@ -24,10 +24,14 @@ class Producer:
             future = producer.send({"messageId": "msg-100", "content": 100})
             future.result()  # now this one is on the disk, too
 
-    A message is a mapping with `messageId` (text or an integer) and `content` (any JSON value);
-    further fields are sent as they are. `produce` and `produce_batch` are one request each and
-    return with its answer. `send` returns at once and makes batches in the background, which is
-    the fastest way for messages that come one by one.
+    A message is a mapping with `messageId` (text or an integer) and `content` (any JSON value). It
+    may have a `key`, which routes it in place of the id, so that messages with one key stay in
+    order; `headers`, an object of strings; `delayMs` or `deliverAt` (ms since 1970), not to be
+    consumed before; and `ttlMs`, not to be consumed after.
+
+    `produce` and `produce_batch` are one request each and return with its answer. `send` returns
+    at once and makes batches in the background, which is the fastest way for messages that come
+    one by one.
 
     **Retries may duplicate.** After a connection error, a timeout or a 503 the broker may have
     kept the messages although no answer said so, and sending them again writes them again:
@@ -110,8 +114,7 @@ class Producer:
         Raises `NotEncodable`, `SendBufferFull`, `ClientClosed` and `SenderStopped`; the message
         was not taken then. What becomes of a message that was taken, its future tells:
 
-        - It is on the disk: a `Produced`, whose `duplicate` is always false, as a batch's answer
-          does not tell which were.
+        - It is on the disk: a `Produced`.
         - The broker will not have it: `InvalidRequest` or `PayloadTooLarge`. Others of its batch
           are not concerned: a refused batch is sent again in halves until the culprit is alone.
         - The batch failed after all retries: the error that `produce` would raise. **Later batches

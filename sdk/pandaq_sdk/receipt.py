@@ -24,11 +24,16 @@ class Produced:
 
 @dataclass(frozen=True, slots=True)
 class ProducedBatch:
-    """All `count` messages of a batch are on the broker's disk."""
+    """All `count` messages of a batch are on the broker's disk.
+
+    `duplicates` are the messageIds of those that the topic remembered, so that they were not
+    written again.
+    """
 
     count: int
     topic_id: str
     timestamp: str
+    duplicates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,29 @@ class Committed:
     timestamp: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message was refused `attempts` times; a copy went to `topic_id`, due at `deliver_at`.
+
+    That is the topic's own, or that of its dead letters.
+    """
+
+    offset: int
+    attempts: int
+    topic_id: str
+    deliver_at: str
+
+
+def refused_from(answer: Answer) -> Refused:
+    """Return the receipt of a refusal; raises `UnexpectedAnswer`."""
+    return Refused(
+        offset=answer.integer("offset"),
+        attempts=answer.integer("attempts"),
+        topic_id=answer.text("topicId"),
+        deliver_at=answer.text("deliverAt"),
+    )
+
+
 def produced_from(answer: Answer) -> Produced:
     """Return the receipt of one message; raises `UnexpectedAnswer`."""
     return Produced(
@@ -74,6 +102,7 @@ def produced_batch_from(answer: Answer) -> ProducedBatch:
         count=answer.integer("count"),
         topic_id=answer.text("topicId"),
         timestamp=answer.text("timestamp"),
+        duplicates=tuple(map(str, answer.fields.get("duplicates") or ())),
     )
 
 

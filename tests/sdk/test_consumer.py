@@ -161,7 +161,7 @@ def batch_of(*messages: dict[str, Any]) -> Any:
 
 
 def test_fields_of_a_newer_broker_are_ignored(broker: FakeBroker, consumer: Consumer) -> None:
-    newer = message(1, "x") | {"attempts": 3, "trace": {"id": 1}}
+    newer = message(1, "x") | {"someday": 3, "trace": {"id": 1}}
     broker.script(registered(0), batch_of(newer))
     assert consumer.batch_consume().messages == (Message("orders", "msg-1", "x", 1),)
 
