@@ -39,8 +39,9 @@ def rebuild(
 ) -> Rebuilt:
     """Make the entries of the segment that begins at offset `first`.
 
-    The append time of lines without an entry is that of the entry before them, else `now_ms`.
-    Changes nothing on the disk. Raises `OSError`.
+    The append time of lines without an entry is that of the entry behind them, else `now_ms`: so
+    nothing looks older than it is, which would let it go too early. Changes nothing on the disk.
+    Raises `OSError`.
     """
     size = file.size()
     rebuilt = Rebuilt()
@@ -74,7 +75,7 @@ def _scan(
     known = len(rebuilt.entries)
     last = rebuilt.entries[-1] if rebuilt.entries else None
     next_offset = last.last + 1 if last else first
-    time_ms = last.time_ms if last else now_ms
+    time_ms = until.time_ms if until else now_ms
     end = until.position if until else file.size()
     bad_start: int | None = None
 

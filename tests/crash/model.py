@@ -35,6 +35,7 @@ from pandaq.actors.system import System
 from pandaq.config import Retention
 from pandaq.web.app import App
 from tests.actors.stage import Clock, small_config
+from tests.crash import group_model
 from tests.crash.plain_model import (
     BAD_MESSAGES,
     BROKER,
@@ -423,11 +424,11 @@ def run(examples: int, seed: int, steps: int = 40) -> None:
     )
 
 
-def summary() -> str:
+def summary(counts: Counter[str] = counts, kinds: Sequence[str] = KINDS) -> str:
     """Return what there was, in one line."""
     names = ("examples", "restarts", "kills", "crashes")
     parts = [f"{counts[name]} {name}" for name in names]
-    for kind in KINDS:
+    for kind in kinds:
         by_status = {
             key.rpartition(" ")[2]: count
             for key, count in sorted(counts.items())
@@ -450,12 +451,14 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     try:
         run(options.examples, options.seed)
+        group_model.run(options.examples, options.seed)
     except Exception as error:  # noqa: BLE001 (whatever a sequence raises is what was looked for)
         print(f"seed {options.seed}: {error!r}", *getattr(error, "__notes__", ()), sep="\n")
         return 1
     print(
-        f"seed {options.seed}: {summary()}; {time.monotonic() - began:.0f} s; "
-        "lost 0, duplicated 0, reordered 0"
+        f"seed {options.seed}: {summary()}\n"
+        f"groups: {summary(group_model.counts, group_model.KINDS)}\n"
+        f"{time.monotonic() - began:.0f} s; lost 0, duplicated 0, reordered 0, skipped 0"
     )
     return 0
 

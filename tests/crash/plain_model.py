@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 from wsgiref.util import setup_testing_defaults
 
 from pandaq.routing import partition_for
@@ -30,6 +31,9 @@ STATUSES: Final = {
     "BROKER_NOT_FOUND": 404,
     "TOPIC_NOT_FOUND": 404,
     "PARTITION_NOT_FOUND": 404,
+    "CONSUMER_NOT_FOUND": 404,
+    "GROUP_NOT_FOUND": 404,
+    "GROUP_IN_USE": 409,
     "METHOD_NOT_ALLOWED": 405,
     "NO_PARTITION_AVAILABLE": 409,
     "NOT_ASSIGNED": 409,
@@ -124,7 +128,7 @@ class Client:
         raw = text.encode()
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
-            "PATH_INFO": path.encode().decode("latin-1"),
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
             "QUERY_STRING": query,
             "CONTENT_LENGTH": str(len(raw)),
             "CONTENT_TYPE": content_type,

@@ -260,3 +260,43 @@ class TestOpening:
             assert len(journal.findings) == 1
             journal.record({KEY: Offsets(100, 9)})
             assert read_offsets(image.power_loss_worst())[KEY] == 9
+
+
+class TestGroups:
+    BILLING = f"{KEY}@billing"
+
+    def test_each_group_has_its_offsets(self, disk: SimulatedDisk) -> None:
+        journal = Journal(disk, PATH)
+        journal.record({KEY: Offsets(9, 2), self.BILLING: Offsets(9, 5)})
+        assert (journal.read_offset(KEY), journal.highest_read(KEY)) == (2, 5)
+        again = Journal(disk.power_loss_worst(), PATH)
+        assert again.groups_of(KEY) == {"billing": Offsets(9, 5)}
+        assert again.groups_of(OTHER) == {}
+        assert (again.read_offset(KEY), again.highest_read(OTHER)) == (2, 0)
+
+    def test_seeks_are_counted_and_only_where_there_were_any(self, disk: SimulatedDisk) -> None:
+        journal = Journal(disk, PATH)
+        journal.record({KEY: Offsets(9, 2), self.BILLING: Offsets(9, 5).sought(1)})
+        data = disk.files()[PATH]
+        assert data.endswith(f"{KEY}|9|2\n{self.BILLING}|9|1|1\nchecksum|".encode() + data[-9:])
+        assert Journal(disk.power_loss_worst(), PATH).groups_of(KEY)["billing"].seeks == 1
+
+    def test_what_is_forgotten_is_gone_for_good(self, disk: SimulatedDisk) -> None:
+        journal = Journal(disk, PATH)
+        journal.record({KEY: Offsets(9, 2), self.BILLING: Offsets(9, 5)})
+        journal.forget([self.BILLING, "unknown"])
+        assert journal.groups_of(KEY) == {}
+        assert read_offsets(disk.power_loss_worst()) == {KEY: 2}
+        journal.record({KEY: Offsets(9, 3)})
+        assert read_offsets(disk.power_loss_worst()) == {KEY: 3}
+
+    def test_what_cannot_be_forgotten_is_still_there(self, disk: SimulatedDisk) -> None:
+        journal = Journal(disk, PATH)
+        journal.record({self.BILLING: Offsets(9, 5)})
+        disk.fail("write", error=NO_ROOM)
+        with pytest.raises(StorageFull):
+            journal.forget([self.BILLING])
+        disk.heal()
+        assert journal.groups_of(KEY) == {"billing": Offsets(9, 5)}
+        journal.record({KEY: Offsets(9, 1)})
+        assert read_offsets(disk.power_loss_worst()) == {self.BILLING: 5, KEY: 1}

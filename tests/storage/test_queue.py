@@ -14,9 +14,10 @@ from pandaq.batch import Batch
 from pandaq.config import Retention
 from pandaq.errors import InvalidOffset, StorageFailed, StorageFull
 from pandaq.offsets import Offsets
+from pandaq.extra import Extra, Refusal, encode_extra
 from pandaq.records import LineFormat
 from pandaq.storage.log import Log
-from pandaq.storage.queue import BLOCK_OVERHEAD_BYTES, Queue
+from pandaq.storage.queue import BLOCK_OVERHEAD_BYTES, Queue, View
 from tests.simulated_disk import SimulatedDisk
 
 FOLDER = Path("/data")
@@ -441,3 +442,83 @@ def test_from_memory_and_disk_comes_what_was_appended(
         assert fits or batch.count == 1
         if batch.count < min(len(pending), max_messages):
             assert sum(map(len, pending[: batch.count + 1])) > max_bytes
+
+
+PRIVATE = b"|" + encode_extra(Extra(refusal=Refusal("g", 1, 0, 1)))
+SHORT_LIVED = b"|" + encode_extra(Extra(expires_at=100))
+
+
+def bodies_of(*extras: bytes) -> list[bytes]:
+    return [b"m%d|1%b" % (number, extra) for number, extra in enumerate(extras, 1)]
+
+
+def seen(queue: Queue, group: str, now_ms: int = 0, start: int = 0, most: int = PLENTY) -> Batch:
+    return queue.read(most, PLENTY, View(group, start, start, now_ms))
+
+
+def offsets_in(batch: Batch) -> list[int]:
+    return [int(line.split(b"|")[2]) for line in batch.lines]
+
+
+@pytest.mark.parametrize("tail_bytes", [PLENTY, NOWHERE])
+class TestViews:
+    def test_a_reader_sees_what_is_for_its_group(
+        self, disk: SimulatedDisk, tail_bytes: int
+    ) -> None:
+        queue = open_queue(disk, tail_bytes)
+        queue.append(bodies_of(b"", PRIVATE, b"", PRIVATE), durable=False)
+        assert offsets_in(seen(queue, "g")) == [1, 2, 3, 4]
+        assert offsets_in(seen(queue, "")) == [1, 3]
+        assert seen(queue, "").end_offset == 3
+        assert offsets_in(seen(queue, "", most=1)) == [1]
+        # Nothing is left for it: it passes over the rest.
+        assert (seen(queue, "", start=3).lines, seen(queue, "", start=3).end_offset) == ([], 4)
+
+    def test_what_has_expired_is_passed_over_and_counted_once(
+        self, disk: SimulatedDisk, tail_bytes: int
+    ) -> None:
+        queue = open_queue(disk, tail_bytes)
+        queue.append(bodies_of(SHORT_LIVED, b"", SHORT_LIVED), durable=False)
+        assert offsets_in(seen(queue, "", now_ms=99)) == [1, 2, 3]
+        assert queue.expired == 0
+        for group in ("", "g", ""):
+            assert offsets_in(seen(queue, group, now_ms=100)) == [2]
+        assert queue.expired == 2
+
+    def test_of_what_it_does_not_see_it_looks_at_no_more_than_it_may_return(
+        self, disk: SimulatedDisk, tail_bytes: int
+    ) -> None:
+        queue = open_queue(disk, tail_bytes)
+        for _ in range(4):
+            queue.append(bodies_of(*[PRIVATE] * 100), durable=False)
+        batch = queue.read(PLENTY, 10_000, View("", 0, 0, 0))
+        assert batch.lines == []
+        assert 0 < batch.end_offset < 400
+
+    def test_each_line_has_the_time_of_its_append(
+        self, disk: SimulatedDisk, tail_bytes: int
+    ) -> None:
+        queue = open_queue(disk, tail_bytes)
+        append(queue, 3)
+        assert seen(queue, "").times == [1000] * 3
+
+
+class TestGroups:
+    def test_the_one_that_is_furthest_behind_keeps_messages(self, disk: SimulatedDisk) -> None:
+        queue = open_queue(disk)
+        append(queue, 4)
+        assert queue.lowest_read == 0
+        queue.put("g", Offsets(4, 3))
+        assert queue.lowest_read == 3  # Nobody has used the unnamed group.
+        queue.is_unnamed_used = True
+        assert queue.lowest_read == 0
+        queue.commit(2)
+        assert (queue.lowest_read, queue.offsets_of("g").read) == (2, 3)
+        queue.drop("g")
+        assert queue.offsets_of("g").read == 0
+
+    def test_its_offsets_move_with_the_log(self, disk: SimulatedDisk) -> None:
+        queue = open_queue(disk)
+        queue.put("g", Offsets())
+        append(queue, 4)
+        assert queue.offsets_of("g") == Offsets(4, 0)

@@ -167,7 +167,7 @@ class TestOldEntries:
         rebuilt = rebuilt_from(one.replace(b"|m|1", b"|m|2") + two, old)
         assert rebuilt.entries == old
 
-    def test_what_lies_between_them_is_read_and_gets_the_time_before(self) -> None:
+    def test_what_lies_between_them_gets_the_time_behind_and_the_rest_that_of_now(self) -> None:
         parts = [lines(1, 3), lines(4, 6), lines(7, 9), lines(10, 12)]
         starts = [sum(map(len, parts[:n])) for n in range(4)]
         entries = [entry(3 * n + 1, parts[n], starts[n], 1000 * (n + 1)) for n in range(4)]
@@ -175,18 +175,19 @@ class TestOldEntries:
         rebuilt = rebuilt_from(data, [entries[0], None, entries[2]])
         expected = [
             entries[0],
-            entries[1]._replace(time_ms=1000),
+            entries[1]._replace(time_ms=3000),
             entries[2],
-            entries[3]._replace(time_ms=3000),
+            entries[3]._replace(time_ms=5000),
         ]
         assert rebuilt == Rebuilt(expected, len(data), [])
         rebuilt = rebuilt_from(data, [None, *entries[1:]])
-        assert rebuilt == Rebuilt([entries[0]._replace(time_ms=NOW), *entries[1:]], len(data), [])
+        assert rebuilt == Rebuilt([entries[0]._replace(time_ms=2000), *entries[1:]], len(data), [])
 
     def test_lines_are_never_joined_to_an_old_entry_whose_bytes_may_be_damaged(self) -> None:
         one, two = lines(1, 3), lines(4, 6)
         rebuilt = rebuilt_from(one.replace(b"|m|1", b"|m|2") + two, [entry(1, one, 0)])
-        assert rebuilt.entries == [entry(1, one, 0), entry(4, two, len(one))]
+        new = entry(4, two, len(one))._replace(time_ms=5000)
+        assert rebuilt.entries == [entry(1, one, 0), new]
 
     def test_damage_between_them_is_told(self) -> None:
         one, bad, two = lines(1, 3), b"bad\n", lines(6, 8)
@@ -219,7 +220,8 @@ class TestOldEntries:
         good = entry(1, one, 0)
         for wrong in (entry(4, two, len(one) - 1), entry(3, two, len(one)), good):
             rebuilt = rebuilt_from(one + two, [good, wrong])
-            assert rebuilt.entries == [good, entry(4, two, len(one))]
+            new = entry(4, two, len(one))._replace(time_ms=5000)
+            assert rebuilt.entries == [good, new]
 
     def test_the_tail_behind_the_last_of_them_may_be_torn(self) -> None:
         one = lines(1, 3)

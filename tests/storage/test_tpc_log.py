@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pandaq.errors import InvalidRequest
 from pandaq.ids import check_consumer_id
-from pandaq.storage.tpc_log import Assignment, read_tpc_log, write_tpc_log
+from pandaq.storage.tpc_log import Assignment, Terms, read_tpc_log, write_tpc_log
 from tests.simulated_disk import SimulatedDisk
 
 FOLDER = Path("/data")
@@ -17,6 +17,9 @@ ASSIGNMENTS = [
     Assignment("orders", 0, "alice"),
     Assignment("orders", 12, "Büro 2"),
     Assignment("checksum", 0, "00000000"),
+    Assignment("orders", 1, "carol", Terms(group="büro", generation=7, lease_ms=500, share=True)),
+    Assignment("orders", None, "dave", Terms(group="g", share=True)),
+    Assignment("orders", 2, "erin", Terms(generation=2, is_free=True)),
 ]
 
 
@@ -88,3 +91,22 @@ def test_every_flipped_bit_makes_it_none(disk: SimulatedDisk) -> None:
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         assert read_tpc_log(with_bytes(bytes(flipped)), PATH) is None
+
+
+def test_what_says_no_more_than_before_is_written_as_before(disk: SimulatedDisk) -> None:
+    write_tpc_log(disk, PATH, ASSIGNMENTS)
+    lines = disk.files()[PATH].decode().splitlines()
+    assert lines[2] == "checksum|0|00000000"
+    assert lines[3:6] == [
+        'orders|1|carol|{"group":"büro","generation":7,"leaseMs":500,"share":true}',
+        'orders||dave|{"group":"g","share":true}',
+        'orders|2|erin|{"generation":2,"isFree":true}',
+    ]
+
+
+@given(st.text(min_size=1, max_size=50).filter(allowed))
+def test_every_group_that_is_allowed_comes_back(group: str) -> None:
+    disk = new_disk()
+    assignments = [Assignment("orders", 0, "a", Terms(group=group))]
+    write_tpc_log(disk, PATH, assignments)
+    assert read_tpc_log(disk, PATH) == assignments
