@@ -23,14 +23,14 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from pandaq.actors.messages import Cycle
 from pandaq.actors.system import System
 from pandaq.assignments import Member
-from pandaq.config import TopicConfig
+from pandaq.config import Retry, TopicConfig
 from pandaq.errors import NoPartitionAvailable, NotAssigned
 from pandaq.storage import delayed as delayed_module
 from pandaq.web.app import App
+from pandaq.web.payloads import timestamp
 from tests.actors.stage import Clock, small_config
 from tests.crash.plain_groups import (
     DEAD,
-    RETRY,
     TOPICS,
     WINDOW_MS,
     Entry,
@@ -85,21 +85,24 @@ class GroupMachine(RuleBasedStateMachine):
         tail_bytes=st.sampled_from([0, 2_000, 1 << 20]),
         checkpoint_bytes=st.sampled_from([1, 400, 1 << 20]),
         sparse=st.sampled_from([1, 10_000]),
+        max_attempts=st.sampled_from([1, 2, 3]),
         first=st.lists(st.tuples(topics, entries), max_size=6),
         member=st.none() | st.tuples(groups, consumers, st.booleans()),
     )
     def begin(
         self,
         sparse: int,
+        max_attempts: int,
         first: Sequence[tuple[str, Produced]],
         member: tuple[str, str, bool] | None,
         **sizes: int,
     ) -> None:
         self.patch.setattr(delayed_module, "SPARSE", sparse)
         self.patch.setattr(delayed_module, "MOVED", 2)
+        self.model.retry = retry = Retry(max_attempts=max_attempts, delay_ms=100, max_delay_ms=150)
         topics = [
-            TopicConfig("orders", 2, retry=RETRY),
-            TopicConfig("events", 1, retry=RETRY, dedupe_window_ms=WINDOW_MS),
+            TopicConfig("orders", 2, retry=retry),
+            TopicConfig("events", 1, retry=retry, dedupe_window_ms=WINDOW_MS),
         ]
         self.config = small_config(topics=topics, **sizes)
         self.start(SimulatedDisk())
@@ -340,6 +343,9 @@ class GroupMachine(RuleBasedStateMachine):
     ) -> None:
         self.make_due_unique(delay_ms)
         model, now_ms = self.model, self.clock.now_ms
+        possible = self.refusable()
+        if possible and which == "holder":
+            partition, group = possible[by % len(possible)]
         there = [each["offset"] for each in model.shown(partition, group, ALL, now_ms + 1)[0]]
         offset = there[by % len(there)] if there and by < 4 else model.read(partition, group) + by
         name, generation, is_holder = self.caller(partition, group, consumer, which)
@@ -356,8 +362,19 @@ class GroupMachine(RuleBasedStateMachine):
             assert answer.code == "INVALID_OFFSET"
             return
         topic, copy = model.refuse(partition, group, offset, delay_ms, now_ms + 1)
-        attempts = copy.attempts or RETRY.max_attempts
+        attempts = copy.attempts or self.model.retry.max_attempts
         assert answer.data.items() >= {"attempts": attempts, "topicId": topic}.items()
+
+    def refusable(self) -> list[tuple[Partition, str]]:
+        """Return where a consumer has a message that it could refuse."""
+        return [
+            ((topic, number), name)
+            for (topic, name), group in self.model.groups.items()
+            if topic in TOPICS
+            for number in range(TOPICS[topic])
+            if self.current(group).holder(number)
+            and self.model.shown((topic, number), name, 1, self.clock.now_ms + 1)[0]
+        ]
 
     @precondition(lambda self: (DEAD, "") in self.model.groups)
     @rule(name=st.sampled_from(["orders", DEAD]))
@@ -496,8 +513,6 @@ class GroupMachine(RuleBasedStateMachine):
         return [[topic["consumers"], topic["groups"]] for topic in self.stats()["topics"]]
 
     def now_text(self) -> str:
-        from pandaq.web.payloads import timestamp
-
         return timestamp(self.clock.now_ms)
 
     def current(self, group: Group) -> Any:
@@ -566,8 +581,10 @@ class GroupMachine(RuleBasedStateMachine):
         ]
 
     def make_due_unique(self, delay_ms: int | None) -> None:
-        """Let the time pass until nothing is due when this would be, with any number of attempts."""
-        delays = [0, *map(RETRY.delay_after, range(1, 4))] if delay_ms is None else [delay_ms]
+        """Let time pass until nothing is due when this would be, after any number of attempts."""
+        delays = (
+            [0, *map(self.model.retry.delay_after, range(1, 4))] if delay_ms is None else [delay_ms]
+        )
         self.pass_until_unique(delays)
 
     def pass_until_unique(self, delays: Sequence[int]) -> None:

@@ -37,7 +37,9 @@ from tests.crash.load import (
     Load,
     as_record,
 )
-from tests.web.broker_process import BrokerProcess, write_config
+from tests.crash.member import GROUP
+from tests.crash.members import Members
+from tests.web.broker_process import BrokerProcess, free_port, write_config
 
 WATCH_S: Final = 3.0
 """So long the file that a kill waits for may take to change."""
@@ -45,6 +47,8 @@ EXIT_S: Final = 20.0
 """Within this time a broker that was told to stop must have ended."""
 POLL_S: Final = 0.001
 SETTLING_MESSAGES: Final = 5_000
+MEMBERS_S: Final = 120.0
+"""Within this time those that share must have read all that is left."""
 NAMED: Final = 20
 """So many violations are named in the end."""
 STOPS: Final = os.name == "posix"
@@ -56,7 +60,7 @@ ENDS: Final = ("load",) * 6 + ("checkpoint", "segment") * 2 + ("stopping",) * 3 
 class Kills:
     """The loop: its broker, its ledger, and what it has counted and measured."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, members: int = 3) -> None:
         self.ledger = Ledger(PRODUCERS, PARTITIONS)
         self.kills: Counter[str] = Counter()
         self.rounds = 0
@@ -68,6 +72,9 @@ class Kills:
         self._chance = random.Random(seed)
         self._was_clean = False
         self._start_s = 1.0
+        self._port = free_port()
+        self.shared = (0, 0)
+        self.members = Members(folder, f"http://127.0.0.1:{self._port}", members)
 
     def round(self, load_s: float, end: str = "") -> None:
         """Start, check, load and end the broker once; `load_s` is the longest a load takes."""
@@ -76,6 +83,7 @@ class Kills:
             self._kill_while_it_starts()
         with self._broker() as broker:
             load = Load(self.ledger, self._started(broker), f"{self._seed} {self.rounds}")
+            self.members.change(self._chance)
             try:
                 self._wait(end or self._chance.choice(ENDS), broker, load_s)
             finally:
@@ -84,11 +92,29 @@ class Kills:
         self._check_said(broker)
 
     def finish(self) -> None:
-        """Start the broker a last time and check everything."""
-        with self._broker() as broker:
-            self._started(broker)
+        """Start the broker a last time, let the members come to the end, and check everything."""
+        try:
+            with self._broker() as broker:
+                port = self._started(broker)
+                with closing(Client(port)) as client:
+                    self._wait_for_members(client)
+                    log_ends = [end for _, end in self._offsets(client)]
+        finally:
+            self.members.end()
         self._check_said(broker)
         self.ledger.check_all()
+        self.shared = self.members.check(self.ledger, log_ends)
+
+    def _wait_for_members(self, client: Client) -> None:
+        """Wait until those that share the topic have committed all of it."""
+        deadline = time.monotonic() + MEMBERS_S
+        while time.monotonic() < deadline:
+            topic = msgspec.json.decode(client.call("GET", "/stats")[1])["data"]["topics"][0]
+            groups = [group for group in topic["groups"] if group["group"] == GROUP]
+            if groups and not sum(each["pendingMessages"] for each in groups[0]["partitions"]):
+                return
+            pause(0.1)
+        self.ledger.found(Kind.HOLE, f"the members did not come to the end within {MEMBERS_S} s")
 
     @contextmanager
     def _broker(self) -> Iterator[BrokerProcess]:
@@ -96,6 +122,7 @@ class Kills:
             self._folder / "config.json",
             {TOPIC: PARTITIONS},
             dataDir=str(self._data),
+            port=self._port,
             checkpointIntervalMs=self._chance.choice((1, 20, 200, 1_000)),
             segmentBytes=self._chance.choice((64, 256, 1024)) << 10,
             batchSize=self._chance.choice((200, 2_000)),
@@ -212,6 +239,8 @@ class Kills:
         text += f" {ledger.total(Status.REFUSED)} refused, {ledger.total(Status.UNKNOWN)} unknown "
         text += f"({ledger.unknown_and_there()} there), "
         text += ", ".join(f"{kind.value} {kinds[kind]}" for kind in Kind)
+        text += f", {self.members.kills} members killed, which read {self.shared[0]} messages, "
+        text += f"{self.shared[1]} again"
         quarter = len(self.measured) // 4
         if quarter:
             first = [statistics.median(each) for each in zip(*self.measured[:quarter], strict=True)]

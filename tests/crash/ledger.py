@@ -47,6 +47,7 @@ class Kind(StrEnum):
     FOREIGN = "foreign"
     COMMIT_LOWERED = "commits lowered"
     COMMIT_INVENTED = "commits invented"
+    FENCE = "fences broken"
     BROKER = "broker errors"
 
 
@@ -163,6 +164,12 @@ class Ledger:
         """Take down what somebody else has found."""
         with self._lock:
             self._found(kind, text)
+
+    def is_at(self, partition: int, offset: int, message_id: str) -> bool:
+        """Tell whether this message was seen at this offset."""
+        with self._lock:
+            offsets = self._offsets[partition]
+            return offset <= len(offsets) and _name(offsets[offset - 1]) == repr(message_id)
 
     # -- what there is
 

@@ -17,14 +17,13 @@ Partition = tuple[str, int]
 
 TOPICS: Final = {"orders": 2, "events": 1}
 DEAD: Final = "orders.dlq"
-RETRY: Final = Retry(max_attempts=3, delay_ms=100, max_delay_ms=150)
 WINDOW_MS: Final = 1_000
 """The topic `events` remembers messageIds for so long."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A message; `due_ms` is when it is to be routed, `origin` where it stood when it first came."""
+    """A message; `due_ms` is when it is to be routed, `origin` where it stood at first."""
 
     message_id: str
     content: str
@@ -84,6 +83,7 @@ class PlainGroups:
     """All logs, groups and delays."""
 
     def __init__(self) -> None:
+        self.retry = Retry()
         self.logs: dict[Partition, list[Entry]] = {}
         self.unrouted: list[tuple[str, Entry]] = []
         self.delayed: list[tuple[str, Entry]] = []
@@ -174,7 +174,7 @@ class PlainGroups:
         entry = self.logs[partition][offset - 1]
         attempts = entry.attempts + 1
         origin = entry.origin if entry.group is not None else (str(number), offset)
-        if attempts >= RETRY.max_attempts:
+        if attempts >= self.retry.max_attempts:
             headers = dict(entry.headers) | {
                 "dlq-topic": topic,
                 "dlq-partition": origin[0],
@@ -187,7 +187,7 @@ class PlainGroups:
             dead = Entry(entry.message_id, entry.content, entry.key, headers)
             self.unrouted.append((DEAD, dead))
             return DEAD, dead
-        delay_ms = RETRY.delay_after(attempts) if delay_ms is None else delay_ms
+        delay_ms = self.retry.delay_after(attempts) if delay_ms is None else delay_ms
         copy = replace(
             entry,
             due_ms=now_ms + delay_ms if delay_ms else None,

@@ -171,3 +171,14 @@ def test_nothing_that_was_answered_is_lost_doubled_or_moved_by_kills_at_any_mome
     assert loop.ledger.total(Status.ACKNOWLEDGED) > 3_000, loop.summary()
     assert loop.ledger.total(Status.UNKNOWN) > 0, loop.summary()
     assert os.name != "posix" or loop.clean_stops > 0, loop.summary()
+
+
+def test_members_that_share_are_killed_and_read_all(tmp_path: Path) -> None:
+    loop = Kills(tmp_path, seed=2, members=2)
+    for end in ("load", "clean", "load", "load"):
+        loop.round(0.5, end)
+    loop.finish()
+    assert not loop.ledger.violations, (loop.summary(), list(loop.ledger.violations)[:5])
+    read, again = loop.shared
+    assert read - again >= loop.ledger.total(Status.ACKNOWLEDGED) > 0, loop.summary()
+    assert loop.members.kills > 2, loop.summary()

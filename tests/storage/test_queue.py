@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pandaq.batch import Batch
 from pandaq.config import Retention
 from pandaq.errors import InvalidOffset, StorageFailed, StorageFull
-from pandaq.offsets import Offsets
 from pandaq.extra import Extra, Refusal, encode_extra
+from pandaq.offsets import Offsets
 from pandaq.records import LineFormat
 from pandaq.storage.log import Log
 from pandaq.storage.queue import BLOCK_OVERHEAD_BYTES, Queue, View

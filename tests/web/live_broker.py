@@ -4,7 +4,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,17 @@ DEADLINE_S: Final = 10.0
 JSON: Final = {"Content-Type": "application/json"}
 
 
-def config_for(folder: Path, topics: Mapping[str, int] | None = None, **settings: Any) -> Config:
+def config_for(
+    folder: Path,
+    topics: Mapping[str, int] | Sequence[TopicConfig] | None = None,
+    **settings: Any,
+) -> Config:
     """Return a configuration for tests: any free port, few threads."""
     few: dict[str, Any] = {"port": 0, "threads": 4}
-    named = [TopicConfig(*topic) for topic in (topics or {"orders": 3, "events": 1}).items()]
-    return Config(topics=named, data_dir=folder / "data", **(few | settings))
+    topics = topics or {"orders": 3, "events": 1}
+    if isinstance(topics, Mapping):
+        topics = [TopicConfig(*each) for each in topics.items()]
+    return Config(topics=topics, data_dir=folder / "data", **(few | settings))
 
 
 @dataclass(frozen=True)
