@@ -167,7 +167,8 @@ class Partition(ThreadActor):
         read = self._queue.offsets_of(group).read
         view = View(group, read, max(read, self._seen.get(group, 0)), self._clock())
         batch = self._queue.read(max_messages, max_bytes, view)
-        if not batch.lines:
+        # Not of any name that somebody reads by: those have no end.
+        if not batch.lines and (not group or group in self._queue.groups):
             self._seen[group] = batch.end_offset
         return batch
 

@@ -4,7 +4,8 @@ A lease counts from when its consumer was last heard of, by this run and by a cl
 jump. What has run out is looked for whenever somebody asks, so nothing has to be woken for it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, assert_never
@@ -67,8 +68,8 @@ class _Group:
 
     assignments: Assignments
     heard_ms: dict[str, int] = field(default_factory=dict)
-    is_settled: bool = False
-    """Whether it is divided; before, there may be more partitions than in the run before."""
+    look_at_ms: float = 0
+    """Before this time no lease can run out, and all is divided; at the start nobody knows."""
 
 
 class Registry(ThreadActor):
@@ -140,6 +141,7 @@ class Registry(ThreadActor):
             raise TooMany("consumers", f"group '{key[1]}'", self._limits.max_members, "maxMembers")
         self._keep(key, after)
         self._hear(key, [message.consumer_id])
+        self._groups[key].look_at_ms = 0
         return self._assigned(key, message.consumer_id)
 
     def _heartbeat(self, key: Key, consumer_id: str) -> Assigned:
@@ -228,12 +230,18 @@ class Registry(ThreadActor):
         if group is None:
             return self._unopened(key)
         now_ms = self._clock()
-        silent_ms = {each: now_ms - heard_ms for each, heard_ms in group.heard_ms.items()}
-        gone = group.assignments.lapsed(silent_ms)
-        if gone or not group.is_settled:
+        if now_ms > group.look_at_ms:
+            silent_ms = {each: now_ms - heard_ms for each, heard_ms in group.heard_ms.items()}
+            gone = group.assignments.lapsed(silent_ms)
+            # Divided also where nobody has gone: at a start there may be more partitions.
             self._keep(key, group.assignments.left(gone).divided())
-            group.is_settled = True
+            group.look_at_ms = min(self._ends_of_leases(group), default=math.inf)
         return group.assignments
+
+    def _ends_of_leases(self, group: _Group) -> Iterator[float]:
+        for consumer_id, member in group.assignments.members.items():
+            if member.lease_ms is not None:
+                yield group.heard_ms[consumer_id] + member.lease_ms
 
     def _keep(self, key: Key, after: Assignments) -> None:
         """Write a change down, then change memory, then tell the partitions.
@@ -249,6 +257,7 @@ class Registry(ThreadActor):
         group.assignments = after
         group.heard_ms = {each: group.heard_ms.get(each, 0) for each in after.members}
         self._hear(key, after.members.keys() - before.members.keys())
+        group.look_at_ms = 0  # A late commit may have brought a lease back.
         topic_id, name = key
         for number, partition in enumerate(self._partitions[topic_id]):
             owner = after.holder(number), after.generation(number)

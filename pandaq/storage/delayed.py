@@ -59,6 +59,7 @@ class Delayed:
         """By offset: when it is due, and a checksum of the messageId."""
         self._heap: list[tuple[int, int]] = []
         self._is_on_its_way: set[int] = set()
+        self._last_read: Block | Damage | None = None
         self._load()
 
     def __len__(self) -> int:
@@ -104,7 +105,7 @@ class Delayed:
 
         It comes again until `sent`. Raises `StorageFailed`.
         """
-        due = Due([], [])
+        due, self._last_read = Due([], []), None
         if self._is_sparse():
             waiting = (n for n, (at, _) in self._due.items() if at > now_ms)
             for offset in list(islice(waiting, MOVED)):
@@ -127,6 +128,13 @@ class Delayed:
     def next_due_ms(self) -> int | None:
         """Return when the next message is due, None where none waits."""
         return 0 if self._is_sparse() else self._next_in_heap()
+
+    def _block(self, offset: int) -> Block | Damage:
+        """Return the block that holds an offset, which often held the one before."""
+        known = self._last_read
+        if known is None or not known.first <= offset <= known.last:
+            known = self._last_read = self.log.read(offset, 1)[0]
+        return known
 
     def _load(self) -> None:
         offset = self.log.start
@@ -161,7 +169,7 @@ class Delayed:
 
     def _take(self, offset: int, due: Due, *, is_due: bool) -> int:
         """Add a message as it goes into the ingress log; return its size in bytes."""
-        block = self.log.read(offset, 1)[0]
+        block = self._block(offset)
         if isinstance(block, Damage):
             # Here alone it stood: there is nothing left to route.
             logger.error("%s: a delayed message is lost", block)

@@ -69,17 +69,17 @@ class Log:
 
     # -- writing
 
-    def append(self, bodies: Sequence[bytes]) -> list[Block]:
+    def append(self, bodies: Sequence[bytes], time_ms: int | None = None) -> list[Block]:
         """Write a line for each body behind `end`, all or none, and return them as blocks.
 
-        They are durable after `sync`.
+        They are durable after `sync`. `time_ms` is when they came, if that was not now.
         """
         lines = self._format.encode(self.end + 1, bodies)
         with self.guard.writing():
             segment = self._segment_to_write()
             self._dirty = True
             try:
-                blocks = segment.append(lines, self._clock())
+                blocks = segment.append(lines, self._clock() if time_ms is None else time_ms)
             except OSError:
                 must_succeed(segment.take_back)
                 raise

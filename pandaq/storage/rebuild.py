@@ -75,7 +75,7 @@ def _scan(
     known = len(rebuilt.entries)
     last = rebuilt.entries[-1] if rebuilt.entries else None
     next_offset = last.last + 1 if last else first
-    time_ms = until.time_ms if until else now_ms
+    time_ms = until.time_ms if until else max(now_ms, last.time_ms if last else 0)
     end = until.position if until else file.size()
     bad_start: int | None = None
 

@@ -59,19 +59,23 @@ class Redo:
         while offset <= self._ingress.end:
             progress.at(offset - first)
             lines: list[bytes] = []
+            time_ms = 0
             for block in self._read(offset):
                 if block.first > offset:
-                    self._route(lines)
+                    self._route(lines, time_ms)
                     lines = []
                     self._go_on_behind(Missing(self._ingress.path, offset, block.first - 1))
                 if isinstance(block, Block):
+                    if block.time_ms != time_ms:
+                        self._route(lines, time_ms)
+                        lines, time_ms = [], block.time_ms
                     lines += block.lines()[max(offset - block.first, 0) :]
                 else:
-                    self._route(lines)
+                    self._route(lines, time_ms)
                     lines = []
                     self._go_on_behind(block)
                 offset = block.last + 1
-            self._route(lines)
+            self._route(lines, time_ms)
         return self._routed
 
     def _read(self, offset: int) -> list[Block | Damage | Missing]:
@@ -89,7 +93,8 @@ class Redo:
         keep_damage(self._ingress, offset - 1, self._datadir, self._findings)
         return blocks or [Missing(self._ingress.path, offset, self._ingress.end)]
 
-    def _route(self, lines: list[bytes]) -> None:
+    def _route(self, lines: list[bytes], time_ms: int) -> None:
+        """Route lines that came at `time_ms`, which their partitions are told."""
         bodies: dict[Partition, list[bytes]] = {}
         for line in lines:
             _, number, name, payload = split_ingress_line(line)
@@ -109,7 +114,7 @@ class Redo:
             tail = self._tails.get(partition)
             new = tail.new(payloads) if tail else payloads
             if new:
-                self._partitions[partition].append(new)
+                self._partitions[partition].append(new, time_ms)
         self._routed += len(lines)
 
     def _goes_now(self, name: bytes, payload: bytes) -> bool:
