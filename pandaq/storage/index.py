@@ -131,6 +131,18 @@ class Index:
             start += 1
         return window[start:]
 
+    def first_since(self, time_ms: int) -> int | None:
+        """Return the first offset that was appended then or later, None for none.
+
+        One by one, since a clock may have been set back. Raises `IndexDamaged`.
+        """
+        for entry in self.entries():
+            if entry is None:
+                raise IndexDamaged
+            if entry.time_ms >= time_ms:
+                return entry.first
+        return None
+
     def entries(self) -> list[IndexEntry | None]:
         """Return all entries, None in place of a damaged one."""
         return decode_entries(self._file.read(0, self._count * ENTRY_BYTES))

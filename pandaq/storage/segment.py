@@ -129,9 +129,7 @@ class Segment:
 
     def first_since(self, time_ms: int) -> int | None:
         """Return the first offset of a block that was appended then or later, None for none."""
-        entries = self._index.entries()
-        # One by one, since a clock may have been set back.
-        return next((each.first for each in entries if each and each.time_ms >= time_ms), None)
+        return self._mending(lambda: self._index.first_since(time_ms))
 
     def cut(self, offset: int) -> None:
         """Drop all behind the line `offset`, also what is no line; a damaged block goes whole."""

@@ -5,6 +5,7 @@ kills     a broker process under load, killed again and again
 damage    bits, ranges and ends of every file spoiled, one at a time and several
 faults    every call of the disk failing, one after the other
 model     the HTTP API against a plain model
+sharing   groups, delays and refusals, ended or failing at every call of the disk
 
 Each prints what it did and what it found, and ends with exit code 1 where a promise did not hold.
 A failure names the seed that replays it.
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final
 
-CASES: Final = ("states", "kills", "damage", "faults", "model")
+CASES: Final = ("states", "kills", "damage", "faults", "model", "sharing")
 
 
 def main(arguments: Sequence[str]) -> int:

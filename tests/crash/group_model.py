@@ -17,7 +17,7 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from pandaq.actors.messages import Cycle
@@ -30,7 +30,6 @@ from pandaq.web.app import App
 from pandaq.web.payloads import timestamp
 from tests.actors.stage import Clock, small_config
 from tests.crash.plain_groups import (
-    DEAD,
     TOPICS,
     WINDOW_MS,
     Entry,
@@ -87,14 +86,15 @@ class GroupMachine(RuleBasedStateMachine):
         sparse=st.sampled_from([1, 10_000]),
         max_attempts=st.sampled_from([1, 2, 3]),
         first=st.lists(st.tuples(topics, entries), max_size=6),
-        member=st.none() | st.tuples(groups, consumers, st.booleans()),
+        member=st.none()
+        | st.tuples(groups, consumers, st.sampled_from([None, 300]), st.booleans()),
     )
     def begin(
         self,
         sparse: int,
         max_attempts: int,
         first: Sequence[tuple[str, Produced]],
-        member: tuple[str, str, bool] | None,
+        member: tuple[str, str, int | None, bool] | None,
         **sizes: int,
     ) -> None:
         self.patch.setattr(delayed_module, "SPARSE", sparse)
@@ -111,9 +111,9 @@ class GroupMachine(RuleBasedStateMachine):
             self.produce(topic, [entry], single=True)
         self.cycle()
         if member:
-            group, consumer, share = member
+            group, consumer, lease_ms, share = member
             for topic in TOPICS:
-                self.register(topic, group, consumer, 300, "beginning", share=share)
+                self.register(topic, group, consumer, lease_ms, "beginning", share=share)
 
     # -- what producers do
 
@@ -130,7 +130,7 @@ class GroupMachine(RuleBasedStateMachine):
             self.model.seen_ms, self.model.unrouted = before
             self.follow(topic, made, found)
         else:
-            assert found == expected
+            assert found == expected, (found, expected, before[0], self.clock.now_ms)
 
     def follow(self, topic: str, made: Sequence[Entry], found: Sequence[str]) -> None:
         """Take over which messages the broker has taken for duplicates."""
@@ -365,6 +365,13 @@ class GroupMachine(RuleBasedStateMachine):
         attempts = copy.attempts or self.model.retry.max_attempts
         assert answer.data.items() >= {"attempts": attempts, "topicId": topic}.items()
 
+    @rule(by=st.integers(0, 5))
+    def refuse_for_good(self, by: int) -> None:
+        for _ in range(self.model.retry.max_attempts):
+            if self.refusable():
+                self.nack(("orders", 0), "", "ann", "holder", by, 0)
+                self.cycle()
+
     def refusable(self) -> list[tuple[Partition, str]]:
         """Return where a consumer has a message that it could refuse."""
         return [
@@ -376,12 +383,17 @@ class GroupMachine(RuleBasedStateMachine):
             and self.model.shown((topic, number), name, 1, self.clock.now_ms + 1)[0]
         ]
 
-    @precondition(lambda self: (DEAD, "") in self.model.groups)
-    @rule(name=st.sampled_from(["orders", DEAD]))
-    def redrive(self, name: str) -> None:
-        moved = self.model.redrive()
-        data = self.ask("redrive", "POST", f"/redrive/{name}", {}).data
-        assert (data["topicId"], data["moved"], data["remaining"]) == ("orders", moved, 0)
+    @rule(topic=topics, by_itself=st.booleans())
+    def redrive(self, topic: str, *, by_itself: bool) -> None:
+        is_there = (f"{topic}.dlq", "") in self.model.groups
+        moved = self.model.redrive(topic)
+        name = topic if by_itself else f"{topic}.dlq"
+        answer = self.call("redrive", "POST", f"/redrive/{name}", {})
+        if not (is_there or by_itself):
+            assert answer.code == "TOPIC_NOT_FOUND"
+            return
+        data = answer.data
+        assert (data["topicId"], data["moved"], data["remaining"]) == (topic, moved, 0)
 
     # -- time, and the broker
 

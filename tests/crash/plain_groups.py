@@ -16,7 +16,6 @@ from pandaq.routing import partition_for
 Partition = tuple[str, int]
 
 TOPICS: Final = {"orders": 2, "events": 1}
-DEAD: Final = "orders.dlq"
 WINDOW_MS: Final = 1_000
 """The topic `events` remembers messageIds for so long."""
 
@@ -183,10 +182,10 @@ class PlainGroups:
                 "dlq-attempts": str(attempts),
                 "dlq-reason": "why",
             }
-            self.add_topic(DEAD, 1)
+            self.add_topic(f"{topic}.dlq", 1)
             dead = Entry(entry.message_id, entry.content, entry.key, headers)
-            self.unrouted.append((DEAD, dead))
-            return DEAD, dead
+            self.unrouted.append((f"{topic}.dlq", dead))
+            return f"{topic}.dlq", dead
         delay_ms = self.retry.delay_after(attempts) if delay_ms is None else delay_ms
         copy = replace(
             entry,
@@ -198,9 +197,11 @@ class PlainGroups:
         self.unrouted.append((topic, copy))
         return topic, copy
 
-    def redrive(self) -> int:
+    def redrive(self, topic: str) -> int:
         """Move dead letters back; return how many."""
-        group, dead = self.groups[DEAD, ""], self.logs[DEAD, 0]
+        if (f"{topic}.dlq", "") not in self.groups:
+            return 0
+        group, dead = self.groups[f"{topic}.dlq", ""], self.logs[f"{topic}.dlq", 0]
         letters = dead[group.reads[0] :]
         for letter in letters:
             said = letter.headers
@@ -214,7 +215,7 @@ class PlainGroups:
                 group=said["dlq-group"],
                 origin=origin,
             )
-            self.unrouted.append(("orders", back))
+            self.unrouted.append((topic, back))
         group.reads[0] = len(dead)
         return len(letters)
 
