@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,7 +36,7 @@ PATIENCE_S = 120.0
 
 def say(name: str, text: str) -> None:
     """Print a line of the log."""
-    print(f"{time.time() % 1000:7.2f} {name}: {text}", flush=True)
+    print(f"{datetime.now(UTC):%H:%M:%S.%f} {name}: {text}", flush=True)
 
 
 def work(url: str, name: str, handled: Path) -> None:

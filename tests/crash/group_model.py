@@ -445,7 +445,7 @@ class GroupMachine(RuleBasedStateMachine):
     def ended(self, way: str, disk: SimulatedDisk) -> None:
         counts[way] += 1
         self.start(disk)
-        self.model.restart(self.mono.now_ms, self.clock.now_ms, is_crash=way == "crashes")
+        self.model.restart(self.mono.now_ms, self.clock.now_ms, is_crash=way != "kills")
 
     # -- what holds at any time
 
