@@ -24,10 +24,9 @@ from pathlib import Path
 from pandaq.config import Config
 from pandaq.dedupe import SeenIds
 from pandaq.errors import DataDirError, StorageFull, Unavailable
-from pandaq.extra import decode_extra
 from pandaq.ids import dead_letters_of
 from pandaq.offsets import Offsets
-from pandaq.records import LineFormat, extra_of, message_id_of, split_ingress_line
+from pandaq.records import LineFormat
 from pandaq.retention import expired_through
 from pandaq.settings import SettingError
 from pandaq.storage.checkpoint import Checkpoint, read_checkpoint
@@ -41,8 +40,9 @@ from pandaq.storage.log import Clock, Log
 from pandaq.storage.progress import Progress
 from pandaq.storage.queue import Queue
 from pandaq.storage.redo import Redo, keep_damage
+from pandaq.storage.seen import needless, read_seen
 from pandaq.storage.store import AssignmentLog, Checkpoints, Store, TopicLog, TopicStore
-from pandaq.storage.tail import DELAYED, Partition, Tail, forecast, runs
+from pandaq.storage.tail import DELAYED, Partition, Tail, forecast
 from pandaq.storage.tpc_log import Assignment, read_tpc_log, write_tpc_log
 
 
@@ -131,7 +131,7 @@ class _Recovery:
         )
         routed = redo.run(first)
         self._pass_over_lost()
-        seen = self._read_seen(ingress)
+        seen = read_seen(ingress, self._config, self._clock())
         checkpoints = self._write_checkpoint(ingress, delayed)
         topics = self._configure(self._topics)
         store = self._store(topics, ingress, seen, delayed, checkpoints, routed)
@@ -143,7 +143,8 @@ class _Recovery:
         if not self._checkpoint:
             return
         if self._ingress:
-            self._release_ingress(self._ingress, self._checkpoint.ingress.read)
+            routed = self._checkpoint.ingress.read
+            self._ingress.release(needless(self._ingress, routed, self._config, self._clock()))
         retentions = {topic.id: topic.retention for topic in self._config.topics}
         for (topic_id, partition_id), log in self._logs.items():
             end = self._checkpoint.end_of(partition_key(topic_id, partition_id))
@@ -347,41 +348,9 @@ class _Recovery:
             for group, each in journal.groups_of(key).items():
                 offsets[group_key(key, group)] = each.at_end(log.end)
         checkpoints.write(Offsets(ingress.end, ingress.end), offsets)
-        self._release_ingress(ingress, ingress.end)
+        ingress.release(needless(ingress, ingress.end, self._config, self._clock()))
         delayed.log.release(delayed.offsets.read)
         return checkpoints
-
-    def _release_ingress(self, ingress: Log, offset: int) -> None:
-        """Let go of what is routed, but for what tells which messageIds came lately."""
-        windows = self._windows.values()
-        if windows:
-            offset = min(offset, ingress.aged_through(self._clock() - max(windows)))
-        ingress.release(offset)
-
-    @property
-    def _windows(self) -> dict[str, int]:
-        return {
-            topic.id: topic.dedupe_window_ms
-            for topic in self._config.topics
-            if topic.dedupe_window_ms is not None
-        }
-
-    def _read_seen(self, ingress: Log) -> dict[str, SeenIds]:
-        """Read from the ingress log which messageIds came within the windows of their topics."""
-        now_ms, windows = self._clock(), self._windows
-        most = self._config.max_dedupe_ids
-        seen = {topic_id: SeenIds(window_ms, most) for topic_id, window_ms in windows.items()}
-        if not seen:
-            return seen
-        first = ingress.first_since(now_ms - max(windows.values()))
-        for lines, time_ms in runs(ingress, first, stop_at_damage=False):
-            for _, _, name, payload in map(split_ingress_line, lines):
-                ids = seen.get(name.decode())
-                extra = decode_extra(extra_of(payload))
-                # What the broker itself appended had come before.
-                if ids is not None and extra.delayed is None and extra.refusal is None:
-                    ids.add([message_id_of(payload)], time_ms)
-        return seen
 
     # -- 6: the configuration
 

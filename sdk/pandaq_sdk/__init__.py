@@ -46,7 +46,8 @@ from pandaq_sdk.errors import (
     Unavailable,
     UnexpectedAnswer,
 )
-from pandaq_sdk.group_consumer import GroupConsumer, GroupMessage
+from pandaq_sdk.group_consumer import GroupConsumer
+from pandaq_sdk.group_message import GroupMessage
 from pandaq_sdk.producer import Producer
 from pandaq_sdk.receipt import Committed, Produced, ProducedBatch, Refused, Registered
 
