@@ -5,7 +5,6 @@
 """
 
 import re
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import repeat
@@ -184,10 +183,20 @@ def batch_json(batch: Batch, *, single: bool) -> Pieces:
     for fields, time_ms in zip(map(split_partition_line, batch.lines), times, strict=False):
         if time_ms != known_ms:
             known_ms, end = time_ms, b',"timestamp":"%b"}' % timestamp(time_ms).encode()
-        topic_id, _, offset, message_id, content = fields[:5]
-        messages += (b',{"topicId":"', topic_id, b'","messageId":"', message_id)
-        messages += (b'","content":', content, b',"offset":', offset)
-        messages += (*_more(fields[5]), end) if len(fields) > _FIELDS else (end,)
+        more: Pieces = _more(fields.pop()) if len(fields) > _FIELDS else _NO_MORE
+        topic_id, _, offset, message_id, content = fields
+        messages += (
+            b',{"topicId":"',
+            topic_id,
+            b'","messageId":"',
+            message_id,
+            b'","content":',
+            content,
+            b',"offset":',
+            offset,
+            *more,
+            end,
+        )
     if messages:
         messages[0] = messages[0].removeprefix(b",")
     before, behind = (
@@ -209,13 +218,12 @@ def timestamp(time_ms: int | None = None) -> str:
     >>> timestamp(1700000000123)
     '2023-11-14T22:13:20.123Z'
     """
-    if time_ms is None:
-        time_ms = time.time_ns() // 1_000_000
-    seconds, rest_ms = divmod(time_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ms:03}Z"
+    moment = datetime.now(UTC) if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _FIELDS: Final = 5
+_NO_MORE: Final[Pieces] = []
 _sixth = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
