@@ -303,11 +303,10 @@ class Partition(ThreadActor):
         """Delete what may go; what goes uncommitted counts as read, and that is written first."""
         queue = self._queue
         through = queue.expired_through(self._retention, self._clock(), end)
-        if through > queue.lowest_read:
-            for group in ("", *queue.groups):
-                offsets = queue.offsets_of(group)
-                if offsets.read < through:
-                    self._keep(group, offsets.committed(through))
+        for group in ("", *queue.groups):
+            offsets = queue.offsets_of(group)
+            if offsets.read < through:
+                self._keep(group, offsets.committed(through))
         return queue.release(through)
 
     def _describe(self) -> QueueDescription:

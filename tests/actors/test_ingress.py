@@ -11,6 +11,7 @@ from pandaq.actors.messages import (
     AwaitArrival,
     Commit,
     DescribeQueue,
+    DescribeSeen,
     Flush,
     QueueDescription,
     Read,
@@ -20,6 +21,7 @@ from pandaq.actors.messages import (
 )
 from pandaq.actors.reply import Reply
 from pandaq.batch import Batch
+from pandaq.dedupe import SeenIds
 from pandaq.errors import BufferFull, ShuttingDown, StorageFailed, StorageFull
 from pandaq.offsets import Offsets
 from pandaq.storage.recovery import open_store
@@ -336,3 +338,89 @@ class TestReadingAndLettingGo:
         ingress.on_receive(Commit(1))
         description = QueueDescription(Offsets(2, 1), buffer_size=0, problem=None)
         assert ingress.on_receive(DescribeQueue()) == description
+
+
+class TestDedupe:
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def ingress(self, store: Store, clock: Clock) -> Ingress:
+        return Ingress(store.ingress, {"orders": SeenIds(100, 1_000)}, clock, small_config())
+
+    def send(self, ingress: Ingress, *message_ids: str) -> Reply[Any]:
+        bodies = [body(id_) for id_ in message_ids]
+        reply: Reply[Any] = ingress.on_receive(Append(bodies, "orders", message_ids))
+        return reply
+
+    def test_what_came_before_or_twice_is_not_written_and_named_by_its_place(
+        self, ingress: Ingress
+    ) -> None:
+        first = self.send(ingress, "a", "b", "a")
+        ingress.on_receive(Flush())
+        again = self.send(ingress, "c", "b", "a", "c")
+        ingress.on_receive(Flush())
+        assert first.get(timeout=0) == [2]
+        assert again.get(timeout=0) == [1, 2, 3]
+        assert read(ingress) == ["a", "b", "c"]
+
+    def test_one_that_repeats_what_is_not_durable_yet_waits_for_it(
+        self, ingress: Ingress, disk: SimulatedDisk
+    ) -> None:
+        first, again = self.send(ingress, "a"), self.send(ingress, "a")
+        assert not is_answered(again)
+        disk.fail("write", INGRESS_LOG, error=NO_ROOM)
+        ingress.on_receive(Flush())
+        for reply in (first, again):
+            with pytest.raises(StorageFull):
+                reply.get(timeout=0)
+        # Nothing was kept, so it is new.
+        third = self.send(ingress, "a")
+        ingress.on_receive(Flush())
+        assert third.get(timeout=0) == []
+        assert read(ingress) == ["a"]
+
+    def test_where_all_are_repeated_nothing_is_written(
+        self, ingress: Ingress, disk: SimulatedDisk
+    ) -> None:
+        self.send(ingress, "a")
+        ingress.on_receive(Flush())
+        trace = list(disk.trace)
+        again = self.send(ingress, "a")
+        ingress.on_receive(Flush())
+        assert again.get(timeout=0) == [0]
+        assert disk.trace == trace
+
+    def test_after_the_window_it_is_new(self, ingress: Ingress, clock: Clock) -> None:
+        for passes_ms, duplicates in ((0, []), (100, [0]), (1, [])):
+            clock.now_ms += passes_ms
+            reply = self.send(ingress, "a")
+            ingress.on_receive(Flush())
+            assert reply.get(timeout=0) == duplicates
+        assert ingress.on_receive(DescribeSeen())["orders"].count == 1
+
+    def test_what_tells_of_them_is_kept_though_it_is_routed(
+        self, ingress: Ingress, clock: Clock
+    ) -> None:
+        for number in range(30):
+            self.send(ingress, f"message-{number}")
+            ingress.on_receive(Flush())
+        ingress.on_receive(Commit(30))
+        clock.now_ms += 100
+        assert ingress.on_receive(Release(30)) == 0
+        clock.now_ms += 1
+        assert ingress.on_receive(Release(30)) > 0
+
+    def test_what_the_broker_itself_appends_is_not_looked_at_and_finds_room(
+        self, store: Store, clock: Clock
+    ) -> None:
+        seen = {"orders": SeenIds(100, 10)}
+        ingress = Ingress(store.ingress, seen, clock, small_config(max_backlog_bytes=30))
+        self.send(ingress, "a")
+        with pytest.raises(BufferFull):
+            self.send(ingress, "b" * 30)
+        reply = ingress.on_receive(Append([body("a"), body("c" * 30)], is_own=True))
+        ingress.on_receive(Flush())
+        assert reply.get(timeout=0) == ()
+        assert len(read(ingress)) == 3
