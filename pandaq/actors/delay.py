@@ -42,7 +42,7 @@ class Delay(ThreadActor):
                 return self._delayed.due(self._clock(), max_messages, max_bytes)
             case MarkSent(offsets):
                 self._delayed.sent(offsets)
-                return self._delayed.next_due_ms()
+                return self._delayed.look_at_ms()
             case CheckRoom(count):
                 self._check_room(count)
             case Sync():

@@ -203,7 +203,7 @@ class TakeDue(Ask[Due]):
 class MarkSent(Ask[int | None]):
     """To Delay: these offsets of its log are in Ingress, and need not be sent again.
 
-    The answer is when the next will be due (ms), None where none waits.
+    The answer is when to look again (ms), None where none waits.
     """
 
     offsets: Sequence[int]

@@ -112,7 +112,7 @@ class Delayed:
                 self._take(offset, due, is_due=False)
         taken = []
         while len(due.offsets) < max_messages and max_bytes > 0:
-            next_due_ms = self._next_in_heap()
+            next_due_ms = self.next_due_ms()
             if next_due_ms is None or next_due_ms > now_ms:
                 break
             taken.append(heapq.heappop(self._heap))
@@ -126,8 +126,15 @@ class Delayed:
         self._is_on_its_way.update(offset for offset in offsets if offset in self._due)
 
     def next_due_ms(self) -> int | None:
-        """Return when the next message is due, None where none waits."""
-        return 0 if self._is_sparse() else self._next_in_heap()
+        """Return when the next message is due that is not on its way, None where none is."""
+        heap = self._heap
+        while heap and (heap[0][1] not in self._due or heap[0][1] in self._is_on_its_way):
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def look_at_ms(self) -> int | None:
+        """Return when `due` will have something; None where it will not."""
+        return 0 if self._is_sparse() else self.next_due_ms()
 
     def _block(self, offset: int) -> Block | Damage:
         """Return the block that holds an offset, which often held the one before."""
@@ -160,12 +167,6 @@ class Delayed:
     def _is_sparse(self) -> bool:
         offsets = self.offsets
         return not self._is_on_its_way and offsets.pending > 2 * len(self._due) + SPARSE
-
-    def _next_in_heap(self) -> int | None:
-        heap = self._heap
-        while heap and (heap[0][1] not in self._due or heap[0][1] in self._is_on_its_way):
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
 
     def _take(self, offset: int, due: Due, *, is_due: bool) -> int:
         """Add a message as it goes into the ingress log; return its size in bytes."""

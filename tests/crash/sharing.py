@@ -96,6 +96,7 @@ class Life:
         yield lambda: self.produce("events", "once")
         yield self.open_old_group
         yield self.cycle
+        yield self.commit_old_group
         yield self.register
         yield lambda: self.nack("a")
         yield self.commit
@@ -146,10 +147,15 @@ class Life:
         self.known.member = False if answer.status == 200 or was is False else None
 
     def open_old_group(self) -> None:
-        self.known.old_group = None
+        self.known.old_group = None  # Also by a commit, where this fails.
         body = {"consumerId": "zoe", "group": "old"}
         if self.call("register", "POST", "/register/orders", body).status == 200:
             self.known.old_group = True
+
+    def commit_old_group(self) -> None:
+        """Have it committed, so that the next checkpoint has more of it than its mere name."""
+        body = self.where() | {"consumerId": "zoe", "group": "old", "offset": 2}
+        self.call("commit", "POST", "/commit", body)
 
     def delete_old_group(self) -> None:
         self.call("unregister", "POST", "/unregister/orders", {"consumerId": "zoe", "group": "old"})
