@@ -81,6 +81,9 @@ def _report(found: Inspection, left: Inspection, root: Path) -> Iterable[str]:
     ):
         yield from (f"{label}: {item}" for item in each)
     yield f"{root}: {left.messages} message{'s' * (left.messages != 1)} can be read"
+    if left.waiting:
+        wait = "wait" if left.waiting > 1 else "waits"
+        yield f"{root}: {left.waiting} message{'s' * (left.waiting != 1)} {wait} to be due"
     if found.is_sound:
         yield f"{root}: sound"
     elif left.is_sound:

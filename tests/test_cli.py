@@ -165,3 +165,27 @@ def test_a_benchmark_needs_a_folder_that_is_there(
 def test_a_benchmark_takes_some_time_and_not_for_ever(seconds: str) -> None:
     with pytest.raises(SystemExit):
         main(["bench", f"--seconds={seconds}"])
+
+
+def test_what_waits_to_be_due_is_counted_and_its_damage_told_and_repaired(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    config = Config(topics=[TopicConfig("orders", 1)], data_dir=root)
+    with Broker(config) as broker:
+        for number in range(3):
+            broker.append("orders", [Message.of(f"m{number}", 1, delay_ms=600_000)])
+    assert main(["verify", str(root)]) == 0
+    assert "3 messages wait to be due" in capsys.readouterr().out
+    log = root / "delayed.log"
+    damaged = bytearray(log.read_bytes())
+    damaged[40] ^= 1
+    log.write_bytes(damaged)
+    assert main(["verify", str(root)]) == 1
+    assert f"damage: {log}" in capsys.readouterr().out
+    assert main(["repair", str(root)]) == 0
+    assert list((root / "damaged").iterdir())
+    assert main(["verify", str(root)]) == 0
+    assert "2 messages wait to be due" in capsys.readouterr().out
+    with Broker(config) as broker:
+        assert broker.describe().delayed.count == 2

@@ -40,10 +40,12 @@ class Inspection:
     """What was found.
 
     `damage` is what is not as it was written; `lost`, the messages that it costs; `known`, what an
-    earlier repair has told; `notes`, what a crash leaves and the next start puts right.
+    earlier repair has told; `notes`, what a crash leaves and the next start puts right. `messages`
+    counts what can be read of the partitions, `waiting` what is not due yet.
     """
 
     messages: int = 0
+    waiting: int = 0
     notes: list[Finding] = field(default_factory=list)
     damage: list[Finding] = field(default_factory=list)
     lost: list[Loss] = field(default_factory=list)
@@ -105,6 +107,7 @@ class _Survey:
 
     def __init__(self, disk: Disk, store: Store) -> None:
         self.inspection = Inspection(known=read_lost_log(disk, store.datadir.lost_log))
+        self.inspection.waiting = len(store.delayed)
         self.damaged: list[Damage] = []
         """The damaged blocks of partitions, known or not."""
         self._passed_over: dict[Path, list[tuple[int, int]]] = {}

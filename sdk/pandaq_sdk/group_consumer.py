@@ -51,7 +51,8 @@ class GroupConsumer:
     rest of the batch is not handed out here any more.
 
     A lease is kept in the background, however long handling a message takes. A broker that is
-    away is waited for, once the group was joined.
+    away is waited for, once the group was joined. It takes a thread and a connection for each
+    partition that it has, and fetches one batch of each ahead.
 
     Constructing does no I/O; the loop joins the group, as `join` does. An instance is for one
     thread. Keyword arguments: `group` (empty: the unnamed one); `lease_ms` (10,000); `start`,

@@ -6,8 +6,7 @@ from typing import Final
 
 import pytest
 
-from pandaq import Broker, Config, Retention, TopicConfig
-from pandaq.actors.messages import Caller
+from pandaq import Broker, Caller, Config, Retention, TopicConfig
 from pandaq.errors import NotAssigned
 from pandaq.storage.disk import LocalDisk
 from pandaq.storage.inspection import inspect
