@@ -9,6 +9,7 @@ import pytest
 
 from pandaq import Broker, Config, Message, TopicConfig
 from pandaq.cli import main
+from tests.web.live_broker import until
 
 
 @pytest.fixture
@@ -175,6 +176,8 @@ def test_what_waits_to_be_due_is_counted_and_its_damage_told_and_repaired(
     with Broker(config) as broker:
         for number in range(3):
             broker.append("orders", [Message.of(f"m{number}", 1, delay_ms=600_000)])
+            # Each in a block of its own, or the damage would cost all of them.
+            until(lambda: broker.describe().delayed.count == number + 1)  # noqa: B023
     assert main(["verify", str(root)]) == 0
     assert "3 messages wait to be due" in capsys.readouterr().out
     log = root / "delayed.log"
