@@ -221,14 +221,13 @@ class Consuming(Calls):
             return send(partition, ReadOne(offset, replace(caller, generation=generation)))
 
         def append(line: bytes) -> Reply[Refused]:
-            copy = refused(line, refuser, self._retry_of(topic_id), self._clock())
+            now_ms = self._clock()
+            copy = refused(line, refuser, self._retry_of(topic_id), now_ms)
             # There has to be a topic for it, or room for it to wait.
-            ready = (
-                (crew.catalog, OpenTopic(copy.topic_id))
-                if copy.is_dead
-                else (crew.delay, CheckRoom(1))
-            )
-            appended = then(send(*ready), lambda _: send(crew.ingress, Append([copy.body])))
+            ready = send(crew.delay, CheckRoom(int(copy.deliver_at > now_ms)))
+            if copy.is_dead:
+                ready = send(crew.catalog, OpenTopic(copy.topic_id))
+            appended = then(ready, lambda _: send(crew.ingress, Append([copy.body])))
             return _as(appended, Refused(copy.attempts, copy.deliver_at, copy.topic_id))
 
         check = send(crew.registry, self._check_of(topic_id, partition_id, caller))

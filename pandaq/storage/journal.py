@@ -82,6 +82,10 @@ class Journal:
         """Return the offsets of the named groups in the partition of a key."""
         return dict(self._groups[key])
 
+    def groups(self) -> set[str]:
+        """Return the names of all groups that have offsets in any partition."""
+        return {group for groups in self._groups.values() for group in groups}
+
     def highest_read(self, key: str) -> int:
         """Return how far the foremost group has read the partition of a key."""
         return max(self.read_offset(key), *(each.read for each in self._groups[key].values()), 0)

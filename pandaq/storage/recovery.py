@@ -18,7 +18,7 @@ Where the checkpoint is missing or damaged, the partitions stay as they are and 
 log is routed again: messages may then come twice, and none is lost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pandaq.config import Config
@@ -412,11 +412,12 @@ class _Recovery:
         half = self._config.tail_bytes // 2
         tail_bytes = half // max(len(self._logs), 1)
         configs = {topic.id: topic for topic in self._config.topics}
+        assignments = self._read_assignments()
         topics = {
             topic_id: TopicStore(
                 configs[topic_id].retention if topic_id in configs else self._config.retention,
                 self._journals[topic_id],
-                [self._queue(topic_id, number, tail_bytes) for number in range(count)],
+                [self._queue(topic_id, number, tail_bytes, assignments) for number in range(count)],
             )
             for topic_id, count in self._in_order(partitions).items()
         }
@@ -426,7 +427,7 @@ class _Recovery:
             seen,
             delayed,
             topics,
-            self._read_assignments(),
+            assignments,
             checkpoints,
             AssignmentLog(self._disk, self._datadir),
             TopicLog(
@@ -445,11 +446,18 @@ class _Recovery:
         """Return the topics, id to partitions, those of the configuration first, in its order."""
         return {topic.id: topic.partitions for topic in self._config.topics} | dict(partitions)
 
-    def _queue(self, topic_id: str, number: int, tail_bytes: int) -> Queue:
+    def _queue(
+        self, topic_id: str, number: int, tail_bytes: int, assignments: Sequence[Assignment]
+    ) -> Queue:
         key, journal = partition_key(topic_id, number), self._journals[topic_id]
         offsets = journal.offsets.get(key, Offsets())
-        groups = journal.groups_of(key)
-        return Queue(self._logs[topic_id, number], offsets, tail_bytes, groups)
+        log = self._logs[topic_id, number]
+        # A group is in all partitions of a topic: of one that is new, it has read nothing.
+        names = journal.groups() | {
+            each.terms.group for each in assignments if each.topic_id == topic_id
+        }
+        groups = dict.fromkeys(names - {""}, Offsets(log.end, log.start - 1))
+        return Queue(log, offsets, tail_bytes, groups | journal.groups_of(key))
 
     def _read_offset(self, topic_id: str, partition_id: int) -> int:
         return self._journals[topic_id].read_offset(partition_key(topic_id, partition_id))
