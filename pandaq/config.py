@@ -185,7 +185,7 @@ class Config(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
     max_delay_ms: Age = 31 * 24 * 60 * 60 * 1000
     """Milliseconds that a message may be delayed."""
     max_delayed: Annotated[int, Meta(ge=0, le=100_000_000)] = 1_000_000
-    """Messages that may wait for the time of their delivery; each costs about 200 bytes of
+    """Messages that may wait for the time of their delivery; each costs about 300 bytes of
     memory."""
     max_dedupe_ids: Annotated[int, Meta(ge=1, le=100_000_000)] = 1_000_000
     """messageIds that one topic remembers; each costs about 200 bytes of memory."""

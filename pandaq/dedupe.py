@@ -4,6 +4,7 @@ An id is remembered for `dedupeWindowMs` from when it first came. The memory is 
 `maxDedupeIds` the oldest are forgotten early, and counted, so that it can be said.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 
 
@@ -21,7 +22,8 @@ class SeenIds:
         self.forgotten = 0
         """How many ids were forgotten before their time."""
         self._max_ids = max_ids
-        self._times: dict[str, int] = {}
+        # Of a plain dict, the first key is the harder to find the more were taken from its front.
+        self._times: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._times)

@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 CYCLE_BYTES: Final = 8 * 1024 * 1024
 """A cycle routes no more than this, whatever `batchSize` is."""
+MOST_DUE: Final = 2_000
+"""Nor does it send more messages on that were delayed: the delay reads them one by one."""
 RETENTION_INTERVAL_S: Final = 10.0
 """How often old segments are looked for."""
 
@@ -153,7 +155,7 @@ class Broker(ThreadActor):
         """Append to the ingress buffer what was delayed and is due."""
         if self._clock() < self._next_due_ms:
             return
-        take = TakeDue(self._config.batch_size, CYCLE_BYTES)
+        take = TakeDue(min(self._config.batch_size, MOST_DUE), CYCLE_BYTES)
         due = ask(self._delay, take, self._timeout_s)
         if due.bodies:
             ask(self._ingress, Append(due.bodies, is_own=True), self._timeout_s)

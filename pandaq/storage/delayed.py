@@ -16,6 +16,7 @@ import heapq
 import logging
 from collections.abc import Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -25,7 +26,7 @@ from pandaq.extra import Extra, decode_extra, encode_extra
 from pandaq.offsets import Offsets
 from pandaq.records import SEPARATOR, extra_of, split_ingress_line, with_extra
 from pandaq.storage.block import Block
-from pandaq.storage.findings import Damage
+from pandaq.storage.findings import Damage, Missing
 from pandaq.storage.log import Log
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ SPARSE: Final = 10_000
 wait."""
 MOVED: Final = 500
 """Messages that are appended anew at once."""
+CHUNK: Final = 500
+"""Messages that are read at once, in the order in which they stand in the log."""
 
 
 class Due(NamedTuple):
@@ -57,9 +60,10 @@ class Delayed:
         """What could not be read when it was opened."""
         self._due: dict[int, tuple[int, int]] = {}
         """By offset: when it is due, and a checksum of the messageId."""
+        self._gone_through = log.start - 1
         self._heap: list[tuple[int, int]] = []
         self._is_on_its_way: set[int] = set()
-        self._last_read: Block | Damage | None = None
+        self._last_read: Block | Damage | Missing | None = None
         self._load()
 
     def __len__(self) -> int:
@@ -68,7 +72,9 @@ class Delayed:
     @property
     def offsets(self) -> Offsets:
         """Where the log ends, and up to where all messages have gone."""
-        return Offsets(self.log.end, next(iter(self._due)) - 1 if self._due else self.log.end)
+        while self._gone_through < self.log.end and self._gone_through + 1 not in self._due:
+            self._gone_through += 1
+        return Offsets(self.log.end, self._gone_through)
 
     def append(self, bodies: Sequence[bytes]) -> list[bool]:
         """Take messages that are delayed, and note those that were and now go; not yet durable.
@@ -105,21 +111,23 @@ class Delayed:
 
         It comes again until `sent`. Raises `StorageFailed`.
         """
-        due, self._last_read = Due([], []), None
-        if self._is_sparse():
+        self._last_read = None
+        due: list[tuple[int, int, bytes]] = []
+        if max_messages and self._is_sparse():
             waiting = (n for n, (at, _) in self._due.items() if at > now_ms)
-            for offset in list(islice(waiting, MOVED)):
-                self._take(offset, due, is_due=False)
-        taken = []
-        while len(due.offsets) < max_messages and max_bytes > 0:
-            next_due_ms = self.next_due_ms()
-            if next_due_ms is None or next_due_ms > now_ms:
-                break
-            taken.append(heapq.heappop(self._heap))
-            max_bytes -= self._take(taken[-1][1], due, is_due=True)
-        for entry in taken:  # Until they are sent.
-            heapq.heappush(self._heap, entry)
-        return due
+            due += self._taken([(0, n) for n in islice(waiting, MOVED)], max_bytes, is_due=False)
+        taken: list[tuple[int, int]] = []
+        try:
+            while len(due) < max_messages and sum(len(body) for _, _, body in due) < max_bytes:
+                some = self._some_due(now_ms, min(CHUNK, max_messages - len(due)))
+                taken += some
+                if not some:
+                    break
+                due += self._taken(some, max_bytes, is_due=True)
+        finally:
+            for entry in taken:  # Until they are sent, or where the disk cannot be read now.
+                heapq.heappush(self._heap, entry)
+        return Due([offset for _, offset, _ in due], [body for _, _, body in due])
 
     def sent(self, offsets: Sequence[int]) -> None:
         """Note that these are in the ingress log."""
@@ -136,12 +144,56 @@ class Delayed:
         """Return when `due` will have something; None where it will not."""
         return 0 if self._is_sparse() else self.next_due_ms()
 
-    def _block(self, offset: int) -> Block | Damage:
+    def _some_due(self, now_ms: int, most: int) -> list[tuple[int, int]]:
+        """Take what is due next off the heap: when it was, and its offset."""
+        some: list[tuple[int, int]] = []
+        while len(some) < most:
+            next_due_ms = self.next_due_ms()
+            if next_due_ms is None or next_due_ms > now_ms:
+                break
+            some.append(heapq.heappop(self._heap))
+        return some
+
+    def _taken(
+        self, entries: Sequence[tuple[int, int]], max_bytes: int, *, is_due: bool
+    ) -> list[tuple[int, int, bytes]]:
+        """Return messages as they go into the ingress log, with when they were due, in that order.
+
+        About as many as `max_bytes` has room for.
+        """
+        taken: list[tuple[int, int, bytes]] = []
+        # Read in the order in which they stand there: to look up each anew costs a hundred times
+        # as much.
+        for due_ms, offset in sorted(entries, key=itemgetter(1)):
+            body = self._body(offset, is_due=is_due)
+            if body is not None:
+                taken.append((due_ms, offset, body))
+                max_bytes -= len(body)
+                if max_bytes <= 0:
+                    break
+        return sorted(taken)
+
+    def _body(self, offset: int, *, is_due: bool) -> bytes | None:
+        """Return a message as it goes into the ingress log; None where it is lost."""
+        block = self._block(offset)
+        if not isinstance(block, Block):
+            # Here alone it stood: there is nothing left to route.
+            logger.error("%s: a delayed message is lost", block)
+            self._due.pop(offset)
+            return None
+        _, _, topic_id, payload = split_ingress_line(block.lines()[offset - block.first])
+        extra = decode_extra(extra_of(payload))
+        deliver_at = None if is_due else extra.deliver_at
+        extra = structs.replace(extra, deliver_at=deliver_at, delayed=offset)
+        return topic_id + SEPARATOR + with_extra(payload, encode_extra(extra))
+
+    def _block(self, offset: int) -> Block | Damage | Missing:
         """Return the block that holds an offset, which often held the one before."""
         known = self._last_read
         if known is None or not known.first <= offset <= known.last:
-            known = self._last_read = self.log.read(offset, 1)[0]
-        return known
+            known, *_ = self.log.read(offset, 1) or [Missing(self.log.path, offset, offset)]
+            self._last_read = known
+        return known if known.first <= offset else Missing(self.log.path, offset, offset)
 
     def _load(self) -> None:
         offset = self.log.start
@@ -167,23 +219,6 @@ class Delayed:
     def _is_sparse(self) -> bool:
         offsets = self.offsets
         return not self._is_on_its_way and offsets.pending > 2 * len(self._due) + SPARSE
-
-    def _take(self, offset: int, due: Due, *, is_due: bool) -> int:
-        """Add a message as it goes into the ingress log; return its size in bytes."""
-        block = self._block(offset)
-        if isinstance(block, Damage):
-            # Here alone it stood: there is nothing left to route.
-            logger.error("%s: a delayed message is lost", block)
-            self._due.pop(offset)
-            return 0
-        _, _, topic_id, payload = split_ingress_line(block.lines()[offset - block.first])
-        extra = decode_extra(extra_of(payload))
-        deliver_at = None if is_due else extra.deliver_at
-        extra = structs.replace(extra, deliver_at=deliver_at, delayed=offset)
-        body = topic_id + SEPARATOR + with_extra(payload, encode_extra(extra))
-        due.offsets.append(offset)
-        due.bodies.append(body)
-        return len(body)
 
 
 def mark_of(payload: bytes) -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pandaq.errors import StorageFull
+from pandaq.errors import StorageFailed, StorageFull
 from pandaq.extra import Extra, decode_extra, encode_extra
 from pandaq.offsets import Offsets
 from pandaq.records import LineFormat, extra_of
@@ -138,6 +138,35 @@ class TestFiles:
         assert ids_due(delayed, 9) == ["b"]
         assert "a delayed message is lost" in caplog.text
         assert len(delayed) == 1
+
+    def test_a_disk_that_cannot_be_read_now_takes_nothing_away(self, disk: SimulatedDisk) -> None:
+        delayed = opened(disk)
+        for name in "abc":
+            delayed.append([waiting(name, 1)])
+        disk.fail("read", PATH, after=1)
+        with pytest.raises(StorageFailed):
+            delayed.due(9, 10, PLENTY)
+        assert ids_due(delayed, 9) == ["a", "b", "c"]
+
+    def test_however_they_are_due_they_are_looked_up_in_the_order_of_the_log(
+        self, disk: SimulatedDisk
+    ) -> None:
+        delayed = opened(disk)
+        for number in range(0, 3_000, 100):
+            delayed.append(
+                [waiting("x" * 70, 1 + n * 7_919 % 1_000) for n in range(number, number + 100)]
+            )
+        reads = [0]
+
+        def count(_path: Path) -> bool:
+            reads[0] += 1
+            return False
+
+        disk.fail("read", count, times=None)
+        due = delayed.due(2_000, 1_000, PLENTY)
+        times = [1 + (offset - 1) * 7_919 % 1_000 for offset in due.offsets]
+        assert (len(times), times) == (1_000, sorted(times))
+        assert reads[0] < 400
 
 
 class TestLettingGo:
