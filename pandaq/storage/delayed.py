@@ -63,7 +63,7 @@ class Delayed:
         self._gone_through = log.start - 1
         self._heap: list[tuple[int, int]] = []
         self._is_on_its_way: set[int] = set()
-        self._last_read: Block | Damage | Missing | None = None
+        self._last_read: Block | Damage | None = None
         self._load()
 
     def __len__(self) -> int:
@@ -191,9 +191,11 @@ class Delayed:
         """Return the block that holds an offset, which often held the one before."""
         known = self._last_read
         if known is None or not known.first <= offset <= known.last:
-            known, *_ = self.log.read(offset, 1) or [Missing(self.log.path, offset, offset)]
-            self._last_read = known
-        return known if known.first <= offset else Missing(self.log.path, offset, offset)
+            blocks = self.log.read(offset, 1)
+            known = self._last_read = blocks[0] if blocks else None
+        if known is None or known.first > offset:
+            return Missing(self.log.path, offset, offset)
+        return known
 
     def _load(self) -> None:
         offset = self.log.start

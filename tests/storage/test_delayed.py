@@ -152,10 +152,9 @@ class TestFiles:
         self, disk: SimulatedDisk
     ) -> None:
         delayed = opened(disk)
-        for number in range(0, 3_000, 100):
-            delayed.append(
-                [waiting("x" * 70, 1 + n * 7_919 % 1_000) for n in range(number, number + 100)]
-            )
+        for first in range(0, 3_000, 100):
+            times = [1 + n * 7_919 % 1_000 for n in range(first, first + 100)]
+            delayed.append([waiting("x" * 70, each) for each in times])
         reads = [0]
 
         def count(_path: Path) -> bool:
