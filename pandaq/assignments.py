@@ -12,7 +12,8 @@
 When a lease runs out is for who has a clock to say: see `lapsed`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -80,6 +81,14 @@ class Assignments:
     def held_by(self, consumer_id: str) -> list[int]:
         """Return the partitions of a consumer."""
         return [n for n in range(self.partitions) if self.holder(n) == consumer_id]
+
+    def held(self) -> dict[str, Sequence[int]]:
+        """Return the partitions of each consumer that has any."""
+        held: defaultdict[str, list[int]] = defaultdict(list)
+        for n in range(self.partitions):
+            if (holder := self.holder(n)) is not None:
+                held[holder].append(n)
+        return dict(held)
 
     def lapsed(self, silent_ms: Mapping[str, float]) -> list[str]:
         """Return the members that were not heard of for longer than their leases."""
@@ -150,9 +159,10 @@ class Assignments:
         sharing = sorted(key for key, member in self.members.items() if member.share)
         if not sharing:
             return self
-        held = {key: self.held_by(key) for key in sharing}
+        held = dict.fromkeys(sharing, ()) | self.held()
         free = [n for n in range(self.partitions) if self.holder(n) is None]
-        least, more = divmod(len(free) + sum(map(len, held.values())), len(sharing))
+        pool = len(free) + sum(len(held[key]) for key in sharing)
+        least, more = divmod(pool, len(sharing))
         # Who has most may have one more: nothing has to move for that.
         sharing.sort(key=lambda key: (-len(held[key]), key))
         quotas = {key: least + (place < more) for place, key in enumerate(sharing)}

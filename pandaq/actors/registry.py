@@ -324,8 +324,7 @@ def _lines(groups: Mapping[Key, Assignments]) -> list[Assignment]:
         for number, each in sorted(group.holdings.items()):
             terms = Terms(name, each.generation, *each.member, each.is_free)
             lines.append(Assignment(topic_id, number, each.consumer_id, terms))
-        for consumer_id in sorted(group.members):
-            if not group.held_by(consumer_id):
-                terms = Terms(name, 1, *group.members[consumer_id])
-                lines.append(Assignment(topic_id, None, consumer_id, terms))
+        for consumer_id in sorted(group.members.keys() - group.held().keys()):
+            terms = Terms(name, 1, *group.members[consumer_id])
+            lines.append(Assignment(topic_id, None, consumer_id, terms))
     return lines
