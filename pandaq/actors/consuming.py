@@ -182,8 +182,7 @@ class Consuming(Calls):
         partition = self._partition(topic_id, partition_id)
         check = self._check_of(topic_id, partition_id, caller, or_free=True)
         generation = self._ask(self._running.registry, check)
-        holder = replace(caller, generation=generation) if generation else Caller(caller.group)
-        return self._ask(partition, Seek(target, holder))
+        return self._ask(partition, Seek(target, replace(caller, generation=generation)))
 
     def nack(
         self,
@@ -224,9 +223,10 @@ class Consuming(Calls):
             now_ms = self._clock()
             copy = refused(line, refuser, self._retry_of(topic_id), now_ms)
             # There has to be a topic for it, or room for it to wait.
-            ready = send(crew.delay, CheckRoom(int(copy.deliver_at > now_ms)))
             if copy.is_dead:
                 ready = send(crew.catalog, OpenTopic(copy.topic_id))
+            else:
+                ready = send(crew.delay, CheckRoom(int(copy.deliver_at > now_ms)))
             appended = then(ready, lambda _: send(crew.ingress, Append([copy.body])))
             return _as(appended, Refused(copy.attempts, copy.deliver_at, copy.topic_id))
 

@@ -288,6 +288,8 @@ class Partition(ThreadActor):
         if caller.consumer_id is None:
             return
         consumer_id, generation = self._owners.get(caller.group, (None, 0))
+        if consumer_id is None and caller.generation == 0:
+            return  # Nobody has it, as the registry has said.
         if consumer_id != caller.consumer_id or caller.generation not in (None, generation):
             raise NotAssigned(self._topic_id, self._partition_id, caller.consumer_id)
 

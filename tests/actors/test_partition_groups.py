@@ -105,6 +105,15 @@ class TestOwners:
             partition.on_receive(Commit(1, ANN))
         assert partition.on_receive(Commit(1, Caller("g", "ann"))).read == 1
 
+    def test_what_is_done_because_nobody_has_it_is_refused_once_somebody_has(
+        self, partition: Partition
+    ) -> None:
+        seek = Seek(Target(offset=1), Caller("g", "ann", 0))
+        assert partition.on_receive(seek).read == 1
+        partition.on_receive(SetOwner("g", "bob", 1))
+        with pytest.raises(NotAssigned):
+            partition.on_receive(seek)
+
     def test_groups_have_owners_of_their_own(self, partition: Partition) -> None:
         partition.on_receive(SetOwner("g", "ann", 1))
         partition.on_receive(SetOwner("", "bob", 1))

@@ -13,12 +13,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from pandaq.actors.messages import Cycle
 from pandaq.actors.system import System
@@ -29,6 +26,7 @@ from pandaq.storage import delayed as delayed_module
 from pandaq.web.app import App
 from pandaq.web.payloads import timestamp
 from tests.actors.stage import Clock, small_config
+from tests.crash.machine import run_machine
 from tests.crash.plain_groups import (
     TOPICS,
     WINDOW_MS,
@@ -633,16 +631,4 @@ class GroupMachine(RuleBasedStateMachine):
 
 def run(examples: int, seed: int, steps: int = 40) -> None:
     """Run so many sequences; raise what the shrunk one that fails raises, with its steps."""
-    hypothesis.seed(seed)(GroupMachine)
-    run_machine(
-        GroupMachine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            database=None,
-            derandomize=False,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(GroupMachine, examples, seed, steps)

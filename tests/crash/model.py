@@ -16,9 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -26,7 +24,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from pandaq.actors import broker as broker_module
@@ -36,6 +33,7 @@ from pandaq.config import Retention
 from pandaq.web.app import App
 from tests.actors.stage import Clock, small_config
 from tests.crash import group_model
+from tests.crash.machine import run_machine
 from tests.crash.plain_model import (
     BAD_MESSAGES,
     BROKER,
@@ -409,19 +407,7 @@ class ModelMachine(RuleBasedStateMachine):
 
 def run(examples: int, seed: int, steps: int = 40) -> None:
     """Run so many sequences; raise what the shrunk one that fails raises, with its steps."""
-    hypothesis.seed(seed)(ModelMachine)
-    run_state_machine_as_test(
-        ModelMachine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            database=None,
-            derandomize=False,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(ModelMachine, examples, seed, steps)
 
 
 def summary(counts: Counter[str] = counts, kinds: Sequence[str] = KINDS) -> str:
