@@ -34,7 +34,7 @@ from pandaq.storage.config_log import read_config_log, write_config_log
 from pandaq.storage.datadir import DataDir
 from pandaq.storage.delayed import KEY, Delayed
 from pandaq.storage.disk import NO_ROOM, Disk
-from pandaq.storage.findings import Damage, Finding, Missing, Note
+from pandaq.storage.findings import Damage, Finding, Missing, Note, TailCut
 from pandaq.storage.journal import Journal, group_key, key_of_partition, partition_key
 from pandaq.storage.log import Clock, Log
 from pandaq.storage.progress import Progress
@@ -303,7 +303,7 @@ class _Recovery:
         path = self._datadir.delayed_log
         log = self._open_log(path, LineFormat.ingress(self._config.broker_id))
         try:
-            self._findings += log.take_findings()
+            end = log.end
             if checkpoint:
                 end = checkpoint.end_of(KEY)
                 if log.end > end + self._coming.get(DELAYED, 0):
@@ -312,15 +312,33 @@ class _Recovery:
                     log.cut(end)
                 self._pass_over(log, end)
             delayed = Delayed(log)
-            for damage in delayed.damaged:
-                self._found(damage)
-                name = f"{path.name}.offset-{damage.first}.byte-{damage.position}"
-                self._datadir.set_aside(name, log.raw(damage))
-            log.blank(delayed.damaged)
+            self._mend(log, delayed.damaged, end)
         except BaseException:
             log.close()
             raise
         return delayed
+
+    def _mend(self, log: Log, damaged: Sequence[Damage], end: int) -> None:
+        """Tell of what is damaged, set it aside and make holes of it, durably.
+
+        What is missing behind `end` comes again, and is no matter.
+        """
+        found = [*log.take_findings(), *damaged]
+        self._findings += [
+            each
+            for each in found
+            if isinstance(each, Note | TailCut) or (isinstance(each, Missing) and each.first <= end)
+        ]
+        damages = [
+            each
+            for each in dict.fromkeys(found)
+            if isinstance(each, Damage) and log.still_has(each)
+        ]
+        for damage in damages:
+            self._found(damage)
+            name = f"{damage.path.name}.offset-{damage.first}.byte-{damage.position}"
+            self._datadir.set_aside(name, log.raw(damage))
+        log.blank(damages)
 
     def _open_log(self, path: Path, line_format: LineFormat) -> Log:
         return Log(self._disk, path, line_format, self._config.segment_bytes, self._clock)

@@ -1,8 +1,8 @@
 """Files spoiled behind the broker's back, one place at a time and several.
 
-`Life` makes a data directory with sealed and active segments, unrouted messages, commits and
-assignments; `spoiled` yields it with bits flipped, cut, zeroed or overwritten with other bytes of
-the same file; `check` compares what `inspect`, a start and `repair` make of that.
+`Life` makes a data directory with sealed and active segments, unrouted and delayed messages,
+commits and assignments; `spoiled` yields it with bits flipped, cut, zeroed or overwritten with
+other bytes of the same file; `check` compares what `inspect`, a start and `repair` make of that.
 """
 
 import argparse
@@ -25,7 +25,11 @@ KINDS: Final[list[Kind]] = ["flip", "cut", "zero", "copy", "repeat"]
 SMALL_FILES: Final = ("config.log", "TPC.log", "ingress_metadata.log")
 TOPICS: Final = {"orders": 2, "events": 1}
 CLOCK: Final = Clock()
+LATE_MS: Final = 10**15
+"""What is delayed is not due in any life."""
 Partition = tuple[str, int]
+DELAYED: Final[Partition] = ("", 0)
+"""Stands for the delay log."""
 Lines = dict[Partition, dict[int, bytes]]
 
 
@@ -98,7 +102,10 @@ class Life:
                 ids = [f"m{count + n}" for n in range(choices.randint(1, 4))]
                 count += len(ids)
                 content = b'"%b"' % (b"x" * choices.randint(0, 60))
-                broker.produce(choices.choice(list(TOPICS)), *ids, content=content)
+                due_ms = LATE_MS if choices.random() < 0.25 else None
+                broker.produce(
+                    choices.choice(list(TOPICS)), *ids, content=content, deliver_at=due_ms
+                )
 
         for _ in range(3):
             produce(8)
@@ -122,10 +129,11 @@ class Life:
         """Start a broker; its lines are those from the log's start on."""
         broker = PlainBroker(disk, self.config, CLOCK)
         served: Lines = {}
-        for partition, queue in broker.queues().items():
+        logs = {partition: queue.log for partition, queue in broker.queues().items()}
+        for partition, log in {**logs, DELAYED: broker.store.delayed.log}.items():
             lines = served[partition] = {}
             offset = 1
-            while blocks := queue.log.read(offset, ALL):
+            while blocks := log.read(offset, ALL):
                 for block in blocks:
                     if isinstance(block, Block):
                         lines.update(enumerate(block.lines(), block.first))
@@ -235,7 +243,8 @@ def _check_served(
 ) -> None:
     ingress = [each for each in spoiled if each.path.name.startswith("ingress")]
     for partition, lines in served.items():
-        line_format = LineFormat.partition(*partition)
+        is_delayed = partition == DELAYED
+        line_format = LineFormat.ingress("b") if is_delayed else LineFormat.partition(*partition)
         for offset, line in lines.items():
             assert line_format.offset_of(line) == offset
             truth = life.ids[id_of(line)]
@@ -257,6 +266,7 @@ def _check_served(
         gone = {
             (*partition, offset)
             for partition, lines in life.lines.items()
+            if partition != DELAYED  # Of those it is told that they are damaged.
             for offset in lines.keys() - served[partition].keys()
         }
         assert gone == lost, "what is lost is not named"

@@ -23,8 +23,9 @@ from pandaq.actors.messages import Cycle
 from pandaq.actors.system import System
 from pandaq.config import Config, Retry, TopicConfig
 from pandaq.errors import StartError
+from pandaq.storage.inspection import inspect
 from pandaq.web.app import App
-from tests.actors.stage import Clock, small_config
+from tests.actors.stage import DATA, Clock, small_config
 from tests.crash.plain_model import BROKER, Answer, Client
 from tests.inline import spawn_inline
 from tests.simulated_disk import SimulatedDisk
@@ -230,8 +231,8 @@ class Life:
 
     # -- what must be true
 
-    def end(self, way: str, seed: int) -> None:
-        """End the process, and start on what that leaves."""
+    def end(self, way: str, seed: int, *, is_sound: bool) -> None:
+        """End the process, and start on what that leaves, which may have to be sound."""
         self.disk.heal()
         match way:
             case "kill":
@@ -240,6 +241,10 @@ class Life:
                 left = self.disk.power_loss_worst()
             case _:
                 left = self.disk.crash(random.Random(seed), entries_in_order=bool(seed % 2))
+        found = inspect(left.kill(), DATA, None, self.clock)
+        of_delay = [str(each) for each in found.damage if each.path.name.startswith("delayed")]
+        if of_delay and is_sound:
+            raise Broken(f"a crash alone has damaged the delay log: {of_delay}")
         self.start(left)
 
     def check(self) -> None:
@@ -349,7 +354,7 @@ def ended_at(number: int, way: str, seed: int, config: Config) -> Life:
     life.disk.fail("*", after=number, error=Stop())
     with suppress(Stop):
         life.live()
-    life.end(way, seed)
+    life.end(way, seed, is_sound=True)
     life.check()
     return life
 
@@ -359,7 +364,7 @@ def failing_at(number: int, error: str, seed: int, config: Config) -> Life:
     life = Life(SimulatedDisk(), config)
     life.disk.fail("*", after=number, error=ERRORS[error])
     life.live()
-    life.end("worst", seed)
+    life.end("worst", seed, is_sound=False)
     life.check()
     return life
 

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Final
 
 from pandaq.config import Config, Retention, TopicConfig
+from pandaq.extra import Extra, decode_extra, encode_extra
 from pandaq.message import Message
-from pandaq.records import decode_record, keys_of
+from pandaq.records import decode_record, extra_of, keys_of, with_extra
 from pandaq.routing import partition_for
 from pandaq.storage.block import Block
+from pandaq.storage.delayed import KEY
 from pandaq.storage.disk import Disk
 from pandaq.storage.journal import partition_key
 from pandaq.storage.log import Log
@@ -69,12 +71,19 @@ class PlainBroker:
             for number, queue in enumerate(topic.partitions)
         }
 
-    def produce(self, topic_id: str, *message_ids: str, content: bytes = b"1") -> None:
+    def produce(
+        self,
+        topic_id: str,
+        *message_ids: str,
+        content: bytes = b"1",
+        deliver_at: int | None = None,
+    ) -> None:
         """Have messages acknowledged: on disk when this returns."""
+        extra = encode_extra(Extra(deliver_at=deliver_at))
         self.store.ingress.append(
             [
-                topic_id.encode() + b"|" + encoded(Message(message_id, content))
-                for message_id in message_ids
+                b"%b|%b" % (topic_id.encode(), with_extra(encoded(message), extra))
+                for message in (Message(message_id, content) for message_id in message_ids)
             ],
             durable=True,
         )
@@ -86,6 +95,9 @@ class PlainBroker:
         for line in batch.lines:
             _, _, topic, payload = line.split(b"|", 3)
             topic_id = topic.decode()
+            if decode_extra(extra_of(payload)).is_delayed:
+                self.store.delayed.append([b"%b|%b" % (topic, payload)])
+                continue
             partitions = len(self.store.topics[topic_id].partitions)
             partition = topic_id, partition_for(keys_of([payload])[0], partitions)
             payloads.setdefault(partition, []).append(payload)
@@ -98,7 +110,9 @@ class PlainBroker:
         store = self.store
         for queue in self.queues().values():
             queue.log.sync()
+        store.delayed.log.sync()
         partitions = {partition_key(*key): queue.offsets for key, queue in self.queues().items()}
+        partitions[KEY] = store.delayed.offsets
         offsets = store.ingress.offsets
         store.checkpoints.write(offsets, partitions)
         store.ingress.log.release(offsets.read)
