@@ -95,6 +95,8 @@ class Life:
         self.disk = SimulatedDisk()
         broker = PlainBroker(self.disk, self.config, CLOCK)
         count = 0
+        # Of their own, so that what is delayed changes nothing of the rest.
+        delays, late = random.Random(f"delays {seed}"), list[int]()
 
         def produce(batches: int) -> None:
             nonlocal count
@@ -102,10 +104,10 @@ class Life:
                 ids = [f"m{count + n}" for n in range(choices.randint(1, 4))]
                 count += len(ids)
                 content = b'"%b"' % (b"x" * choices.randint(0, 60))
-                due_ms = LATE_MS if choices.random() < 0.25 else None
-                broker.produce(
-                    choices.choice(list(TOPICS)), *ids, content=content, deliver_at=due_ms
-                )
+                broker.produce(choices.choice(list(TOPICS)), *ids, content=content)
+                if delays.random() < 0.3:
+                    broker.produce("orders", f"late{count}", deliver_at=LATE_MS)
+                    late.append(count)
 
         for _ in range(3):
             produce(8)
@@ -123,7 +125,7 @@ class Life:
         self.files = self.disk.files()
         self.lines, self.commits, self.assignments = self.start(self.disk.kill())
         self.ids = {id_of(line): line for lines in self.lines.values() for line in lines.values()}
-        assert len(self.ids) == count
+        assert len(self.ids) == count + len(late)
 
     def start(self, disk: SimulatedDisk) -> Served:
         """Start a broker; its lines are those from the log's start on."""
