@@ -22,7 +22,7 @@ from tests.web.live_broker import LiveBroker, config_for, live, until
 
 TOPIC: Final = "orders"
 PARTITIONS: Final = 4
-LEASE_MS: Final = 600
+LEASE_MS: Final = 1_500
 
 
 @pytest.fixture
